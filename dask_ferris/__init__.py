@@ -1,0 +1,52 @@
+"""The local engine for Dask: a native scheduler for task graphs.
+
+Importing this package makes the scheduler known to Dask by the name ``"ferris"`` and does nothing else:
+
+    >>> import dask, dask_ferris
+    >>> dask.delayed(sum)([1, 2]).compute(scheduler="ferris")
+    3
+"""
+
+from __future__ import annotations
+
+import dask.base
+
+from dask_ferris import _options as _options  # registers the defaults of the config section ``ferris``
+from dask_ferris._native import get
+from dask_ferris._pool import Statistics, statistics
+from dask_ferris.exceptions import (
+    CycleError,
+    FerrisError,
+    FerrisWarning,
+    GraphError,
+    InternalError,
+    MissingDependencyError,
+    MissingKeyError,
+    PolicyError,
+)
+
+__all__ = [
+    "CycleError",
+    "FerrisError",
+    "FerrisWarning",
+    "GraphError",
+    "InternalError",
+    "MissingDependencyError",
+    "MissingKeyError",
+    "PolicyError",
+    "Statistics",
+    "get",
+    "statistics",
+]
+
+dask.base.named_schedulers["ferris"] = get
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        # Looked up on demand: importlib.metadata takes longer to import than the rest of this package.
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("dask-ferris")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

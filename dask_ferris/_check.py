@@ -1,0 +1,62 @@
+"""The comparison behind the config key ``ferris.check``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dask_ferris.exceptions import InternalError
+
+__all__ = ["compare"]
+
+
+def compare(key: object, node: Callable[[Mapping[Any, Any]], object], values: Mapping[Any, Any], got: object) -> None:
+    """Run a task as Dask would and compare with what its native program gave.
+
+    Args:
+        key: The key of the task.
+        node: The task as Dask has it.
+        values: The values it depends on.
+        got: What the native program gave.
+
+    Raises:
+        InternalError: The two results differ.
+    """
+    expected = node(values)
+    if not _is_same(expected, got):
+        msg = (
+            f"ferris.check: task {key!r} gave {got!r}, and {expected!r} when run as Dask would; "
+            "unless its function gives another result each time, this is a bug in dask_ferris"
+        )
+        raise InternalError(msg)
+
+
+def _is_same(left: object, right: object) -> bool:
+    """Tell whether two results are the same, as far as can be told."""
+    if left is right:
+        return True
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        return len(left) == len(right) and all(map(_is_same, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_is_same(left[name], right[name]) for name in left)
+    if hasattr(left, "equals"):  # pandas
+        return bool(left.equals(right))
+    if hasattr(left, "dtype"):
+        return _is_same_array(left, right)
+    # A type that does not say what equal means compares by identity: two results of it tell nothing.
+    return type(left).__eq__ is object.__eq__ or bool(left == right) or _is_nan(left, right)
+
+
+def _is_same_array(left: Any, right: Any) -> bool:
+    if left.dtype != right.dtype or getattr(left, "shape", None) != getattr(right, "shape", None):
+        return False
+    if left.dtype.hasobject:
+        return all(map(_is_same, left.ravel().tolist(), right.ravel().tolist()))
+    same = (left == right) | ((left != left) & (right != right))  # noqa: PLR0124  not a number is unlike itself
+    return bool(same.all())
+
+
+def _is_nan(left: object, right: object) -> bool:
+    return left != left and right != right  # noqa: PLR0124  not a number is unlike itself

@@ -1,0 +1,23 @@
+//! The graph, the ready tasks, the run and the pool of `dask_ferris`, without Python.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | [`graph`] | a task graph as flat arrays: dependencies, dependents, counters; knows no threads |
+//! | [`rank`] | the order in which a depth-first worker takes tasks |
+//! | [`ready`] | where ready tasks wait: one deque per worker, and the roots of the graph |
+//! | [`run`] | one execution of a graph: joins graph, ready tasks and width |
+//! | [`width`] | how many workers a run has, and when one more is called |
+//! | [`bell`] | how the calling thread sleeps until there is something to do |
+//! | [`pool`] | threads that wait for runs; knows no graphs |
+//! | [`sync`], [`deque`] | the only source of atomics, locks and deques, so that loom can stand in |
+#![forbid(unsafe_code)]
+
+pub mod bell;
+pub mod deque;
+pub mod graph;
+pub mod pool;
+pub mod rank;
+pub mod ready;
+pub mod run;
+pub mod sync;
+pub mod width;

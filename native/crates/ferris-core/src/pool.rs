@@ -1,0 +1,157 @@
+//! Threads that wait for runs.
+//!
+//! The pool knows what a thread is asked to help with only as a [`Ticket`].  It starts no threads itself: it
+//! says when one is needed, and whoever starts it lets it call [`Pool::wait`] until
+//! that returns nothing.
+//!
+//! # Shutdown
+//! 1. [`Pool::close`] marks the pool and wakes every idle thread.
+//! 2. An idle thread returns from `wait` with nothing; a busy one does when it asks again.
+//! 3. Each thread calls [`Pool::resign`] and ends; whoever closed the pool joins the threads.
+//!
+//! A call for help that races with `close` is either taken before it or never answered; the caller of a run
+//! needs no helper, so nothing hangs.
+
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// An invitation that can be withdrawn.
+///
+/// Whoever withdraws it has the last word: what the ticket stands for is not kept alive by tickets that lie
+/// in a queue or in the hands of a thread that has not yet redeemed them.
+pub struct Ticket<T>(Mutex<Option<T>>);
+
+impl<T: Clone> Ticket<T> {
+    /// An invitation to `run`.
+    pub fn new(run: T) -> Self {
+        Self(Mutex::new(Some(run)))
+    }
+
+    /// What the ticket stands for, unless it was withdrawn.
+    pub fn redeem(&self) -> Option<T> {
+        lock(&self.0).clone()
+    }
+
+    /// False once the ticket was withdrawn.
+    pub fn is_valid(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+
+    /// Takes the invitation back; its content is for the caller to drop.
+    pub fn withdraw(&self) -> Option<T> {
+        lock(&self.0).take()
+    }
+}
+
+struct State<T> {
+    queue: VecDeque<Arc<Ticket<T>>>,
+    n_threads: usize,
+    n_idle: usize,
+    /// How many threads the runs under way may have between them.
+    demand: usize,
+    closed: bool,
+}
+
+/// Threads that wait for runs.
+pub struct Pool<T> {
+    state: Mutex<State<T>>,
+    called: Condvar,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        let state = State { queue: VecDeque::new(), n_threads: 0, n_idle: 0, demand: 0, closed: false };
+        Self { state: Mutex::new(state), called: Condvar::new() }
+    }
+}
+
+impl<T: Clone> Pool<T> {
+    /// Lets a run have up to `n` threads more than the pool had to have before.
+    pub fn raise_demand(&self, n: usize) {
+        lock(&self.state).demand += n;
+    }
+
+    /// Takes back what [`Pool::raise_demand`] has given; threads that exist stay.
+    pub fn lower_demand(&self, n: usize) {
+        lock(&self.state).demand -= n;
+    }
+
+    /// Queues a call for one thread; true when the caller has to start a thread, which is counted already.
+    pub fn call(&self, ticket: &Arc<Ticket<T>>) -> bool {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return false;
+        }
+        state.queue.push_back(Arc::clone(ticket));
+        // Idle threads that were notified but have not woken yet still count as idle: compare with the queue.
+        if state.n_idle >= state.queue.len() {
+            self.called.notify_one();
+            return false;
+        }
+        let starts = state.n_threads < state.demand;
+        state.n_threads += usize::from(starts);
+        starts
+    }
+
+    /// Takes every call with `ticket` out of the queue.
+    pub fn cancel(&self, ticket: &Arc<Ticket<T>>) {
+        lock(&self.state).queue.retain(|queued| !Arc::ptr_eq(queued, ticket));
+    }
+
+    /// Waits for a call that is still valid `grace` later; nothing when the pool was closed.
+    pub fn wait(&self, grace: Duration) -> Option<Arc<Ticket<T>>> {
+        loop {
+            let ticket = self.next_call()?;
+            pause(grace);
+            if ticket.is_valid() {
+                return Some(ticket);
+            }
+        }
+    }
+
+    fn next_call(&self) -> Option<Arc<Ticket<T>>> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(ticket) = state.queue.pop_front() {
+                return Some(ticket);
+            }
+            state = self.idle(state);
+        }
+    }
+
+    fn idle<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+        state.n_idle += 1;
+        let mut state = self.called.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.n_idle -= 1;
+        state
+    }
+
+    /// Counts a thread out: one that ends, or one that could not be started.
+    pub fn resign(&self) {
+        lock(&self.state).n_threads -= 1;
+    }
+
+    /// How many threads there are, at work, idle or being started.
+    pub fn n_threads(&self) -> usize {
+        lock(&self.state).n_threads
+    }
+
+    /// Lets every thread go as soon as it has nothing to do; calls are not answered any more.
+    pub fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        self.called.notify_all();
+    }
+}
+
+/// Sleeps; a model has no clock.
+fn pause(grace: Duration) {
+    #[cfg(not(loom))]
+    std::thread::sleep(grace);
+    #[cfg(loom)]
+    let _: Duration = grace;
+}

@@ -1,0 +1,157 @@
+#![doc = include_str!("run/README.md")]
+
+use crate::bell::Bell;
+use crate::graph::{Alone, Graph, Shared};
+use crate::ready::{Ready, Worker};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::width::Width;
+use std::time::Duration;
+
+/// What a run needs from outside: somebody who can compute tasks.  One per worker.
+pub trait Hands<P> {
+    /// Computes task `index` and stores its value; false stops the run.
+    fn compute(&mut self, graph: &Graph<P>, index: u32) -> bool;
+
+    /// Drops a value that nobody needs any more.
+    fn release(&mut self, payload: &P);
+
+    /// Asks for one more worker, which is to call [`Run::help`].
+    fn call_one_more(&mut self);
+}
+
+/// Runs a graph on this thread alone; false when a task stopped it.
+pub fn run_alone<P>(graph: &Graph<P>, hands: &mut impl Hands<P>) -> bool {
+    let mut ready = Vec::with_capacity(16);
+    for &root in graph.roots() {
+        ready.push(root);
+        while let Some(index) = ready.pop() {
+            if !hands.compute(graph, index) {
+                return false;
+            }
+            graph.settle::<Alone>(index, |payload| hands.release(payload), |task| ready.push(task));
+        }
+    }
+    true
+}
+
+/// One execution of a graph by several workers, the calling thread first among them.
+pub struct Run<P> {
+    graph: Graph<P>,
+    ready: Ready,
+    width: Width,
+    /// Targets that have not finished.
+    unfinished: AtomicUsize,
+    /// All targets have finished, or the run was stopped: no task starts any more.
+    over: AtomicBool,
+    caller: Bell,
+}
+
+impl<P> Run<P> {
+    /// A run by at most `n_workers` workers, one of which is the caller's.
+    pub fn new(graph: Graph<P>, n_workers: usize) -> Self {
+        let n_workers = n_workers.clamp(1, graph.len().max(1));
+        Self {
+            ready: Ready::new(graph.roots(), n_workers),
+            width: Width::new(n_workers),
+            unfinished: AtomicUsize::new(graph.n_targets()),
+            over: AtomicBool::new(graph.n_targets() == 0),
+            caller: Bell::default(),
+            graph,
+        }
+    }
+
+    /// The graph this run executes.
+    pub fn graph(&self) -> &Graph<P> {
+        &self.graph
+    }
+
+    /// True when no task will start any more.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        // Acquire: who sees the end sees the values of all targets.
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Ends the run: no task starts any more and the caller wakes.
+    pub fn stop(&self) {
+        self.over.store(true, Ordering::Release);
+        self.caller.ring();
+    }
+
+    /// The caller's worker.
+    ///
+    /// # Panics
+    /// When it was hired already.
+    pub fn caller(&self) -> Worker {
+        self.ready.hire().expect("the run has a worker for its caller")
+    }
+
+    /// Works until there is nothing more to do, for the moment or for good.
+    pub fn work(&self, worker: &mut Worker, hands: &mut impl Hands<P>) {
+        let mut found = self.ready.find(worker);
+        if found.is_some() && self.ready.has_work() {
+            self.share(hands);
+        }
+        while let Some(index) = found
+            && !self.is_over()
+        {
+            if !hands.compute(&self.graph, index) {
+                return self.stop();
+            }
+            self.settle(worker, hands, index);
+            found = self.ready.find(worker);
+        }
+    }
+
+    /// Accounts for the end of a task.
+    fn settle(&self, worker: &mut Worker, hands: &mut impl Hands<P>, index: u32) {
+        let mut has_surplus = false;
+        let is_target = self.graph.settle::<Shared>(
+            index,
+            |payload| hands.release(payload),
+            |task| has_surplus |= worker.push(task),
+        );
+        if has_surplus {
+            self.share(hands);
+        }
+        // AcqRel: the worker that finishes the last target has seen the values of all others.
+        if is_target && self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.stop();
+        }
+    }
+
+    /// Finds somebody for tasks that this worker leaves to others.
+    fn share(&self, hands: &mut impl Hands<P>) {
+        if !self.caller.ring() && self.width.calls_one_more() {
+            hands.call_one_more();
+        }
+    }
+
+    /// True when there is something to do, or nothing any more.
+    pub fn has_news(&self) -> bool {
+        self.is_over() || self.ready.has_work()
+    }
+
+    /// Sleeps until the run has news for the caller, at most `limit`.
+    pub fn wait(&self, limit: Duration) {
+        self.caller.wait(limit, || !self.has_news());
+    }
+
+    /// Works as a called helper until there is nothing more to do; the number of tasks stolen.
+    pub fn help(&self, hands: &mut impl Hands<P>) -> u64 {
+        self.width.arrive();
+        let mut n_steals = 0;
+        while let Some(mut worker) = self.ready.hire() {
+            self.work(&mut worker, hands);
+            n_steals += worker.take_n_steals();
+            self.ready.dismiss(worker);
+            self.width.leave();
+            if self.is_over() || !self.ready.has_work() {
+                return n_steals;
+            }
+            self.width.come_back();
+        }
+        self.width.leave();
+        n_steals
+    }
+}

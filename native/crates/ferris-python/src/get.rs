@@ -1,0 +1,154 @@
+//! `get`: the story of one run.
+//!
+//! It is a native function, not a Python one around it, so that the traceback of a failed task shows the
+//! user's frames and none of ours.
+
+use ferris_core::graph::Graph;
+use pyo3::exceptions::{PyRecursionError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::{ffi, intern};
+
+use crate::compile::compile;
+use crate::error;
+use crate::options::{Resolved, resolve};
+use crate::pool;
+use crate::program::Payload;
+use crate::session;
+
+/// Lists of keys may be nested this deep.
+const MAX_NESTING: u32 = 500;
+
+/// Compute keys of a Dask graph; a drop-in for :func:`dask.threaded.get`.
+///
+/// The graph is compiled once into native arrays and run by the calling thread, which other threads of the
+/// process-wide pool join while more than one task is ready.  Each task runs in its own copy of the caller's
+/// context (:mod:`contextvars`).
+///
+/// Args:
+///     dsk: A graph: what :meth:`dask.compute` hands to a scheduler, a :class:`dask.highlevelgraph.HighLevelGraph`
+///         or any other mapping from keys to tasks or data.  It is not changed.
+///     keys: A key, or a list of keys, which may be nested.
+///     **options: ``num_workers`` (int of at least 1): how many tasks may run at once, the calling thread's
+///         included; by default Dask's config ``num_workers``, else the usable CPUs.  With ``callbacks``,
+///         ``cache``, ``pool``, ``rerun_exceptions_locally`` or ``raise_exception`` the call goes to
+///         :func:`dask.threaded.get`.  Other keywords are ignored, as Dask does.
+///
+/// Returns:
+///     The value of the key, or a tuple for a list of keys, nested as the list is.
+///
+/// Raises:
+///     CycleError: Tasks depend on each other.
+///     MissingDependencyError: A needed task depends on a key that the graph does not have.
+///     MissingKeyError: The graph does not have one of ``keys``.
+///     GraphError: A node of the graph could not be read.
+///     PolicyError: An option that is not available.
+///     TypeError: ``dsk`` is no graph, a key is not hashable, or an option has the wrong type.
+///     ValueError: An option is out of range.
+///     Exception: Whatever the first failing task raised, as it is, with a note that names the key.
+///
+/// Example:
+///     >>> import dask_ferris
+///     >>> dask_ferris.get({"x": 1, "y": (sum, ["x", 2])}, ["y", "x"])
+///     (3, 1)
+#[pyfunction]
+#[pyo3(signature = (dsk, keys, **options))]
+pub fn get<'py>(
+    dsk: &Bound<'py, PyAny>,
+    keys: &Bound<'py, PyAny>,
+    options: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = dsk.py();
+    let Resolved::Run(plan) = resolve(py, options)? else {
+        return py.import("dask.threaded")?.getattr("get")?.call((dsk, keys), options);
+    };
+    let graph = as_dict(dsk)?;
+    let mut targets = Vec::new();
+    flatten(keys, 0, &mut targets)?;
+    let compiled = compile(&graph, &targets)?;
+    pool::count_run();
+    session::run(py, compiled, plan, |graph, targets| shape(graph, keys, &mut targets.iter()))
+}
+
+/// What a graph was compiled to; see :func:`compile`.
+#[pyclass(frozen, get_all, module = "dask_ferris._native")]
+pub struct Program {
+    /// Tasks in the graph, needed or not.
+    n_tasks: usize,
+    /// Tasks that were lowered to native argument programs, or whose value is known.
+    n_inlined: usize,
+    /// Tasks that are called as ``node(values)``, because their shape is not known.
+    n_called: usize,
+}
+
+/// Compile a graph as :func:`get` does, run nothing and say what came out.
+#[pyfunction(name = "compile")]
+pub fn compile_only(dsk: &Bound<'_, PyAny>, keys: &Bound<'_, PyAny>) -> PyResult<Program> {
+    let graph = as_dict(dsk)?;
+    let mut targets = Vec::new();
+    flatten(keys, 0, &mut targets)?;
+    let compiled = compile(&graph, &targets)?;
+    Ok(Program {
+        n_tasks: compiled.graph.len(),
+        n_inlined: compiled.program.n_inlined,
+        n_called: compiled.program.n_called,
+    })
+}
+
+/// The graph as a dict; whatever is not one already goes through `dask_ferris._graph`.
+fn as_dict<'py>(dsk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let py = dsk.py();
+    if let Ok(dict) = dsk.cast_exact::<PyDict>()
+        && !has_annotations(py)?
+    {
+        return Ok(dict.clone());
+    }
+    let dict = py.import("dask_ferris._graph")?.call_method1("as_dict", (dsk,))?;
+    Ok(dict.cast_into_exact()?)
+}
+
+/// True inside `with dask.annotate(...)`.
+fn has_annotations(py: Python<'_>) -> PyResult<bool> {
+    static ANNOTATIONS: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    let get = ANNOTATIONS
+        .get_or_try_init(py, || py.import("dask")?.getattr(intern!(py, "get_annotations")).map(Bound::unbind))?;
+    get.bind(py).call0()?.is_truthy()
+}
+
+/// Lists the keys in `keys`, depth first.
+fn flatten<'py>(keys: &Bound<'py, PyAny>, depth: u32, flat: &mut Vec<Bound<'py, PyAny>>) -> PyResult<()> {
+    if depth > MAX_NESTING {
+        return Err(PyRecursionError::new_err(format!("keys are nested more than {MAX_NESTING} lists deep")));
+    }
+    let Ok(list) = keys.cast::<PyList>() else {
+        keys.hash().map_err(|_| {
+            PyTypeError::new_err(format!("key {} is not hashable, so no graph can have it", error::repr(keys)))
+        })?;
+        flat.push(keys.clone());
+        return Ok(());
+    };
+    flat.reserve(list.len());
+    list.iter().try_for_each(|key| flatten(&key, depth + 1, flat))
+}
+
+/// The values of `targets` in the shape of `keys`, a tuple for each list.
+fn shape<'py, 'a>(
+    graph: &Graph<Payload>,
+    keys: &Bound<'py, PyAny>,
+    targets: &mut impl Iterator<Item = &'a u32>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = keys.py();
+    let Ok(list) = keys.cast::<PyList>() else {
+        let target = targets.next().copied().unwrap_or_default();
+        // SAFETY: every key has a target, and a finished run keeps the values of all targets.
+        return Ok(unsafe { error::borrow(py, graph.payload(target).value.get()) });
+    };
+    // SAFETY: the tuple is new, and each place is filled once before anybody sees it.
+    unsafe {
+        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(list.len() as isize))?;
+        for (place, key) in (0..).zip(list.iter()) {
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), place, shape(graph, &key, targets)?.into_ptr());
+        }
+        Ok(tuple.cast_into_unchecked::<PyTuple>().into_any())
+    }
+}

@@ -1,0 +1,38 @@
+//! The Python bindings of `dask_ferris`: module `dask_ferris._native`.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | [`get`] | the story of one run |
+//! | [`options`] | how it is to be done |
+//! | [`compile`], [`lower`] | a Dask graph becomes a flat graph and a program |
+//! | [`spec`], [`keys`], [`program`] | Dask's nodes, the keys, and what is made of them |
+//! | [`session`] | the workers of a run |
+//! | [`interpret`] | one task |
+//! | [`pool`] | the process-wide pool and its threads |
+//! | [`interpreter`], [`call`] | waiting without the GIL; calling Python so that exit is safe |
+//! | [`error`] | the package's exceptions |
+
+mod call;
+mod compile;
+mod error;
+mod get;
+mod interpret;
+mod interpreter;
+mod keys;
+mod lower;
+mod options;
+mod pool;
+mod program;
+mod session;
+mod spec;
+
+use pyo3::prelude::*;
+
+/// The native half of `dask_ferris`.
+#[pymodule(gil_used = true)]
+mod _native {
+    #[pymodule_export]
+    use super::get::{Program, compile_only, get};
+    #[pymodule_export]
+    use super::pool::{close_pool, forget_pool, serve, statistics};
+}

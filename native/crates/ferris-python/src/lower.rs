@@ -1,0 +1,474 @@
+//! Lowering one node: its arguments become words, or steps of a template.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use crate::call::Object;
+use crate::compile::{Compiler, as_dict, as_tuple, no_words, template};
+use crate::keys::{KeyTable, for_each_item};
+use crate::program::{Op, Owned, Template, Word, Words, Work};
+use crate::spec::{Container, Type};
+
+/// How deep nodes may be nested in arguments before the outermost is left to be called as a node.
+const MAX_DEPTH: u32 = 200;
+
+/// Where the arguments proper of `_execute_subgraph` begin: after inner graph, output key and input keys.
+const FIRST_INPUT: usize = 3;
+
+/// Why a node is not lowered.
+pub enum Obstacle {
+    /// Its shape is not known: it is called as a node.
+    Unknown,
+    /// It depends on this key, which the graph does not have.
+    Missing(Py<PyAny>),
+    /// Python raised this while the node was read.
+    Raised(PyErr),
+}
+
+impl From<PyErr> for Obstacle {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
+/// The outcome of lowering.
+pub type Lowered<T> = Result<T, Obstacle>;
+
+/// The identity of a fused subgraph: inner graph, output key and input keys, each by address.
+///
+/// The graph that is being compiled keeps all three alive.
+#[derive(PartialEq, Eq, Hash)]
+pub struct Subgraph(Object, Object, Object);
+
+/// What a key means in an argument.
+#[derive(Clone, Copy)]
+enum Scope<'a> {
+    /// A task of the graph.
+    Graph,
+    /// A slot of the frame of a fused subgraph.
+    Frame(&'a KeyTable),
+}
+
+impl<'py> Compiler<'py> {
+    /// Lowers a `Task`.
+    ///
+    /// # Safety
+    /// `node` is an instance of exactly `Task`, and alive.
+    #[inline]
+    pub unsafe fn lower_task(&mut self, index: u32, node: Object) -> Lowered<Work> {
+        // SAFETY: by the condition above.
+        unsafe {
+            let (function, args) = (self.spec.function.of(node), self.spec.args.of(node));
+            let kwargs = self.spec.kwargs.of(node);
+            let is_plain = !function.is_null()
+                && !args.is_null()
+                && ffi::PyTuple_CheckExact(args) != 0
+                && !kwargs.is_null()
+                && ffi::PyDict_CheckExact(kwargs) != 0
+                && ffi::PyDict_Size(kwargs) == 0;
+            if !is_plain {
+                return self.lower_template(node);
+            }
+            let work = if function == self.spec.execute_subgraph {
+                self.lower_subgraph(args)?
+            } else {
+                self.words(args, 0)?.map(|words| Work::Call { function, words })
+            };
+            let Some(work) = work else {
+                self.start_again(index);
+                return self.lower_template(node);
+            };
+            self.held.push(Owned::new(function));
+            self.held.push(Owned::new(args));
+            Ok(work)
+        }
+    }
+
+    /// Lowers a fused task whose inputs are plain; nothing when they are not.
+    ///
+    /// # Safety
+    /// `args` is a tuple, and alive.
+    unsafe fn lower_subgraph(&mut self, args: Object) -> Lowered<Option<Work>> {
+        // SAFETY: by the condition above.
+        unsafe {
+            let args_tuple = as_tuple(self.py, args)?;
+            let template = self.subgraph(&args_tuple)?;
+            let words = self.words(args, FIRST_INPUT)?;
+            Ok(words.map(|words| Work::Expand { template, words }))
+        }
+    }
+
+    /// The items of a tuple as words, from `first` on; nothing when one of them is more than that.
+    ///
+    /// # Safety
+    /// `args` is a tuple, and alive.
+    #[inline]
+    unsafe fn words(&mut self, args: Object, first: usize) -> Lowered<Option<Words>> {
+        let start = self.words.len();
+        // SAFETY: by the condition above; items are alive as long as their tuple, fields as long as their node.
+        unsafe {
+            for place in first as isize..ffi::PyTuple_GET_SIZE(args) {
+                let item = ffi::PyTuple_GET_ITEM(args, place);
+                let kind = Type::of(item);
+                let word = if kind == self.spec.task_ref {
+                    Word::task(self.depends_on(self.spec.ref_key.of(item))?)
+                } else if !self.spec.is_symbolic(kind) {
+                    Word::literal(item)
+                } else if let Some(value) = self.data(kind, item) {
+                    Word::literal(value)
+                } else {
+                    self.words.truncate(start);
+                    return Ok(None);
+                };
+                self.words.push(word);
+            }
+        }
+        Ok(Some(Words::between(start, self.words.len())))
+    }
+
+    /// The value of a `DataNode`, which is held from now on; nothing for other nodes.
+    ///
+    /// # Safety
+    /// `item` is of type `kind`, and alive.
+    unsafe fn data(&mut self, kind: Type, item: Object) -> Option<Object> {
+        if kind != self.spec.data {
+            return None;
+        }
+        // SAFETY: by the condition above.
+        unsafe {
+            let value = self.spec.value.of(item);
+            if value.is_null() {
+                return None;
+            }
+            self.held.push(Owned::new(value));
+            Some(value)
+        }
+    }
+
+    /// Lowers any known node to a template of its own.
+    ///
+    /// # Safety
+    /// `node` is alive.
+    pub unsafe fn lower_template(&mut self, node: Object) -> Lowered<Work> {
+        let mut ops = Vec::new();
+        // SAFETY: by the condition above.
+        unsafe { self.emit(node, Scope::Graph, 0, &mut ops)? };
+        let template = self.add_template(template(ops));
+        Ok(Work::Expand { template, words: no_words() })
+    }
+
+    fn add_template(&mut self, template: Template) -> u32 {
+        self.templates.push(template);
+        self.templates.len() as u32 - 1
+    }
+
+    /// Emits the steps that push the value of an argument.
+    ///
+    /// # Safety
+    /// `item` is alive.
+    unsafe fn emit(&mut self, item: Object, scope: Scope<'_>, depth: u32, ops: &mut Vec<Op>) -> Lowered<()> {
+        if depth > MAX_DEPTH || item.is_null() {
+            return Err(Obstacle::Unknown);
+        }
+        // SAFETY: by the condition above; each field is read only from the type it belongs to.
+        unsafe {
+            let kind = Type::of(item);
+            if kind == self.spec.task_ref {
+                self.emit_reference(self.spec.ref_key.of(item), scope, ops)
+            } else if kind == self.spec.alias {
+                self.emit_reference(self.spec.target.of(item), scope, ops)
+            } else if kind == self.spec.data {
+                self.emit_literal(self.spec.value.of(item), ops)
+            } else if kind == self.spec.task {
+                self.emit_task(item, scope, depth, ops)
+            } else if let Some(container) = self.spec.container(kind) {
+                self.emit_container(container, item, scope, depth, ops)
+            } else if self.spec.is_symbolic(kind) {
+                Err(Obstacle::Unknown)
+            } else {
+                self.emit_literal(item, ops)
+            }
+        }
+    }
+
+    /// # Safety
+    /// `key` is alive.
+    unsafe fn emit_reference(&mut self, key: Object, scope: Scope<'_>, ops: &mut Vec<Op>) -> Lowered<()> {
+        // SAFETY: by the condition above.
+        let op = unsafe {
+            match scope {
+                Scope::Graph => Op::Task(self.depends_on(key)?),
+                Scope::Frame(slots) => Op::Slot(slots.find(self.py, key)?.ok_or(Obstacle::Unknown)?),
+            }
+        };
+        ops.push(op);
+        Ok(())
+    }
+
+    /// # Safety
+    /// `value` is alive, or null.
+    unsafe fn emit_literal(&mut self, value: Object, ops: &mut Vec<Op>) -> Lowered<()> {
+        if value.is_null() {
+            return Err(Obstacle::Unknown);
+        }
+        // SAFETY: by the condition above.
+        ops.push(Op::Literal(unsafe { Owned::new(value) }));
+        Ok(())
+    }
+
+    /// # Safety
+    /// `items` is alive.
+    unsafe fn emit_items(
+        &mut self,
+        items: &Bound<'py, PyTuple>,
+        first: usize,
+        scope: Scope<'_>,
+        depth: u32,
+        ops: &mut Vec<Op>,
+    ) -> Lowered<u32> {
+        for item in items.iter_borrowed().skip(first) {
+            // SAFETY: the tuple keeps its items alive.
+            unsafe { self.emit(item.as_ptr(), scope, depth + 1, ops)? };
+        }
+        Ok(items.len().saturating_sub(first) as u32)
+    }
+
+    /// # Safety
+    /// `node` is an instance of exactly `Task`, and alive.
+    unsafe fn emit_task(
+        &mut self,
+        node: Object,
+        scope: Scope<'_>,
+        depth: u32,
+        ops: &mut Vec<Op>,
+    ) -> Lowered<()> {
+        // SAFETY: by the condition above.
+        unsafe {
+            let function = self.spec.function.of(node);
+            let args = as_tuple(self.py, self.spec.args.of(node))?;
+            let kwargs = as_dict(self.py, self.spec.kwargs.of(node))?;
+            if function == self.spec.execute_subgraph && kwargs.is_empty() {
+                let template = self.subgraph(&args)?;
+                let n = self.emit_items(&args, FIRST_INPUT, scope, depth, ops)?;
+                ops.push(Op::Expand { template, n });
+                return Ok(());
+            }
+            if function.is_null() {
+                return Err(Obstacle::Unknown);
+            }
+            let function = Owned::new(function);
+            let n_positional = self.emit_items(&args, 0, scope, depth, ops)?;
+            let names = self.emit_keywords(&kwargs, scope, depth, ops)?;
+            let n = n_positional + kwargs.len() as u32;
+            ops.push(Op::Call { function, n_positional, names, n });
+            Ok(())
+        }
+    }
+
+    /// Emits the values of keyword arguments; their names as a tuple, if there are any.
+    fn emit_keywords(
+        &mut self,
+        kwargs: &Bound<'py, PyDict>,
+        scope: Scope<'_>,
+        depth: u32,
+        ops: &mut Vec<Op>,
+    ) -> Lowered<Option<Owned>> {
+        if kwargs.is_empty() {
+            return Ok(None);
+        }
+        let items: Vec<_> = kwargs.iter().collect();
+        for (name, value) in &items {
+            if !name.is_exact_instance_of::<PyString>() {
+                return Err(Obstacle::Unknown);
+            }
+            // SAFETY: `items` keeps the value alive.
+            unsafe { self.emit(value.as_ptr(), scope, depth + 1, ops)? };
+        }
+        let names = PyTuple::new(self.py, items.iter().map(|(name, _)| name))?;
+        Ok(Some(Owned::from_bound(names.into_any())))
+    }
+
+    /// # Safety
+    /// `node` is an instance of exactly one of Dask's containers, and alive.
+    unsafe fn emit_container(
+        &mut self,
+        container: Container,
+        node: Object,
+        scope: Scope<'_>,
+        depth: u32,
+        ops: &mut Vec<Op>,
+    ) -> Lowered<()> {
+        // SAFETY: by the condition above; a container is a `Task` as far as its fields go.
+        unsafe {
+            let args = as_tuple(self.py, self.spec.args.of(node))?;
+            // The constructor, and nothing else, is a keyword argument of every container.
+            if as_dict(self.py, self.spec.kwargs.of(node))?.len() != 1 {
+                return Err(Obstacle::Unknown);
+            }
+            if container == Container::Dict && args.len() % 2 != 0 {
+                return Err(Obstacle::Unknown);
+            }
+            let n = self.emit_items(&args, 0, scope, depth, ops)?;
+            ops.push(Op::Build(container, n));
+            Ok(())
+        }
+    }
+
+    /// The template of a fused subgraph, made when its inner graph is first seen.
+    ///
+    /// # Safety
+    /// `args` are the arguments of `_execute_subgraph`.
+    unsafe fn subgraph(&mut self, args: &Bound<'py, PyTuple>) -> Lowered<u32> {
+        if args.len() < FIRST_INPUT {
+            return Err(Obstacle::Unknown);
+        }
+        let (inner, output, inputs) = (args.get_item(0)?, args.get_item(1)?, args.get_item(2)?);
+        let n_inputs = args.len() - FIRST_INPUT;
+        let inputs = inputs.cast_into_exact::<PyTuple>().map_err(|_| Obstacle::Unknown)?;
+        let inner = inner.cast_into_exact::<PyDict>().map_err(|_| Obstacle::Unknown)?;
+        if inputs.len() != n_inputs {
+            return Err(Obstacle::Unknown);
+        }
+        let identity = Subgraph(inner.as_ptr(), output.as_ptr(), inputs.as_ptr());
+        if let Some(&known) = self.subgraphs.get(&identity) {
+            return known.ok_or(Obstacle::Unknown);
+        }
+        // Entered before it is lowered: a graph that contains itself is not lowered for ever.
+        self.subgraphs.insert(Subgraph(inner.as_ptr(), output.as_ptr(), inputs.as_ptr()), None);
+        let lowered = self.lower_inner(&inner, &output, &inputs)?;
+        let template = self.add_template(lowered);
+        self.subgraphs.insert(identity, Some(template));
+        Ok(template)
+    }
+
+    /// Lowers the inner graph of a fused task: each node that the output needs fills a slot, inputs first.
+    fn lower_inner(
+        &mut self,
+        inner: &Bound<'py, PyDict>,
+        output: &Bound<'py, PyAny>,
+        inputs: &Bound<'py, PyTuple>,
+    ) -> Lowered<Template> {
+        let n_inputs = inputs.len() as u32;
+        let inner = inner.copy()?; // comparing keys may run Python code, which must not change what is read here
+        let (slots, nodes) = self.name_slots(&inner, inputs)?;
+        let mut steps = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut ops = Vec::new();
+            // SAFETY: `inner` keeps its nodes alive.
+            unsafe { self.emit(node, Scope::Frame(&slots), 0, &mut ops)? };
+            steps.push(ops);
+        }
+        // SAFETY: the key is alive.
+        let output = unsafe { slots.find(self.py, output.as_ptr())? }.ok_or(Obstacle::Unknown)?;
+        let n_slots = n_inputs + steps.len() as u32;
+        let mut ops = in_order(steps, n_inputs, output)?;
+        ops.push(Op::Slot(output));
+        take_at_last_use(&mut ops, n_slots);
+        Ok(Template { ops, n_slots })
+    }
+
+    /// Names the slots of a frame, and lists the nodes that fill those after the inputs.
+    fn name_slots(
+        &self,
+        inner: &Bound<'py, PyDict>,
+        inputs: &Bound<'py, PyTuple>,
+    ) -> Lowered<(KeyTable, Vec<Object>)> {
+        let mut slots = KeyTable::with_capacity(inner.len() + inputs.len());
+        for key in inputs.iter_borrowed() {
+            // SAFETY: the tuple keeps the key alive.
+            if unsafe { slots.find(self.py, key.as_ptr())? }.is_some() {
+                return Err(Obstacle::Unknown);
+            }
+            slots.insert(key.as_ptr(), key.hash()?);
+        }
+        let mut nodes = Vec::with_capacity(inner.len());
+        // SAFETY: nobody else knows this dict.
+        unsafe {
+            for_each_item(self.py, inner.as_ptr(), |key, node, hash| {
+                // An input takes the place of an inner node of the same name.
+                if slots.find(self.py, key)?.is_none() {
+                    slots.insert(key, hash);
+                    nodes.push(node);
+                }
+                Ok(())
+            })?;
+            // A raw value is no node, and Dask would fail on it: let it.
+            if nodes.iter().any(|&node| !self.spec.is_node(Type::of(node))) {
+                return Err(Obstacle::Unknown);
+            }
+        }
+        Ok((slots, nodes))
+    }
+}
+
+/// The steps that fill the slots which `output` needs, each after those it reads.
+///
+/// `steps[k]` computes slot `n_inputs + k`.  A walk in post-order, like the one that ranks a graph.
+fn in_order(mut steps: Vec<Vec<Op>>, n_inputs: u32, output: u32) -> Lowered<Vec<Op>> {
+    let mut order = InOrder { n_inputs, state: vec![Visit::Unseen; steps.len()], path: Vec::new() };
+    let mut ops = Vec::new();
+    order.visit(output)?;
+    while let Some((node, read)) = order.path.last_mut() {
+        let op = steps[*node].get(*read);
+        *read += 1;
+        match op {
+            Some(&Op::Slot(slot)) => order.visit(slot)?,
+            Some(_) => {}
+            None => {
+                ops.append(&mut steps[*node]);
+                ops.push(Op::Store(n_inputs + *node as u32));
+                order.leave();
+            }
+        }
+    }
+    Ok(ops)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    Unseen,
+    Open,
+    Done,
+}
+
+/// The walk of [`in_order`]: how far each node is, and the open ones with the number of steps read.
+struct InOrder {
+    n_inputs: u32,
+    state: Vec<Visit>,
+    path: Vec<(usize, usize)>,
+}
+
+impl InOrder {
+    fn visit(&mut self, slot: u32) -> Lowered<()> {
+        let Some(node) = slot.checked_sub(self.n_inputs) else { return Ok(()) };
+        let node = node as usize;
+        match self.state[node] {
+            Visit::Unseen => {
+                self.state[node] = Visit::Open;
+                self.path.push((node, 0));
+                Ok(())
+            }
+            Visit::Open => Err(Obstacle::Unknown), // a cycle: Dask reports it
+            Visit::Done => Ok(()),
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some((node, _)) = self.path.pop() {
+            self.state[node] = Visit::Done;
+        }
+    }
+}
+
+/// Lets the last step that reads a slot empty it, so that an inner value dies with its last reader.
+fn take_at_last_use(ops: &mut [Op], n_slots: u32) {
+    let mut used = vec![false; n_slots as usize];
+    for op in ops.iter_mut().rev() {
+        if let Op::Slot(slot) = *op
+            && !std::mem::replace(&mut used[slot as usize], true)
+        {
+            *op = Op::Take(slot);
+        }
+    }
+}

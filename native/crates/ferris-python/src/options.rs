@@ -1,0 +1,100 @@
+//! How a `get` is to be done: the fast way to the defaults.
+//!
+//! A `get` without options, in a program that has configured nothing, needs no Python to know what to do.
+//! Everything else goes through `dask_ferris._options.resolve`.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PySet, PyString};
+
+use crate::session::Plan;
+
+/// What to do with a call.
+pub enum Resolved {
+    /// Run it here.
+    Run(Plan),
+    /// Give it to `dask.threaded.get`.
+    HandOver,
+}
+
+/// Config keys of Dask that change what a local scheduler does, in both spellings that Dask accepts.
+const DASK_KEYS: [&str; 6] =
+    ["num_workers", "num-workers", "pool", "cache", "rerun_exceptions_locally", "rerun-exceptions-locally"];
+
+/// Resolves the options of a call: argument, then config, then default.
+pub fn resolve(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved> {
+    let place = Places::get(py)?;
+    let resolved = if options.is_none() && place.is_default(py)? {
+        Resolved::Run(Plan { num_workers: place.cpu_count(py)?, compare: None })
+    } else {
+        ask_python(py, options)?
+    };
+    if place.has_callbacks(py)? { Ok(Resolved::HandOver) } else { Ok(resolved) }
+}
+
+#[cold]
+fn ask_python(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved> {
+    let module = py.import("dask_ferris._options")?;
+    let given = options.map_or_else(|| PyDict::new(py), Clone::clone);
+    let resolved = module.call_method1("resolve", (given,))?;
+    if resolved.getattr("hand_over")?.extract()? {
+        return Ok(Resolved::HandOver);
+    }
+    let check: bool = resolved.getattr("check")?.extract()?;
+    let compare = || Ok::<_, PyErr>(py.import("dask_ferris._check")?.getattr("compare")?.unbind());
+    Ok(Resolved::Run(Plan {
+        num_workers: resolved.getattr("num_workers")?.extract()?,
+        compare: check.then(compare).transpose()?,
+    }))
+}
+
+/// Where Dask keeps what is looked at in every call.
+struct Places {
+    config: Py<PyDict>,
+    keys: Vec<Py<PyString>>,
+    /// The section `ferris` as the package has registered it.
+    defaults: Py<PyDict>,
+    callback: Py<PyAny>,
+    system: Py<PyAny>,
+}
+
+impl Places {
+    fn get(py: Python<'_>) -> PyResult<&'static Self> {
+        static PLACES: PyOnceLock<Places> = PyOnceLock::new();
+        PLACES.get_or_try_init(py, || Self::find(py))
+    }
+
+    fn find(py: Python<'_>) -> PyResult<Self> {
+        let defaults = py.import("dask_ferris._options")?.getattr("DEFAULTS")?;
+        Ok(Self {
+            config: py.import("dask.config")?.getattr("config")?.cast_into()?.unbind(),
+            keys: DASK_KEYS.iter().map(|key| PyString::intern(py, key).unbind()).collect(),
+            defaults: defaults.cast_into()?.unbind(),
+            callback: py.import("dask.callbacks")?.getattr("Callback")?.unbind(),
+            system: py.import("dask.system")?.into_any().unbind(),
+        })
+    }
+
+    /// True when nothing in the config concerns a local scheduler.
+    fn is_default(&self, py: Python<'_>) -> PyResult<bool> {
+        let config = self.config.bind(py);
+        for key in &self.keys {
+            if config.get_item(key)?.is_some_and(|value| !value.is_none()) {
+                return Ok(false);
+            }
+        }
+        let section = config.get_item(intern!(py, "ferris"))?;
+        section.map_or(Ok(true), |section| section.eq(&self.defaults))
+    }
+
+    /// True when a callback of Dask is active.
+    fn has_callbacks(&self, py: Python<'_>) -> PyResult<bool> {
+        let active = self.callback.bind(py).getattr(intern!(py, "active"))?;
+        active.cast::<PySet>().map_or_else(|_| active.is_truthy(), |set| Ok(!set.is_empty()))
+    }
+
+    fn cpu_count(&self, py: Python<'_>) -> PyResult<usize> {
+        self.system.bind(py).getattr(intern!(py, "CPU_COUNT"))?.extract()
+    }
+}

@@ -1,0 +1,140 @@
+//! The process-wide default pool, and its threads.
+
+use ferris_core::pool::{Pool, Ticket};
+use ferris_core::width::GRACE;
+use pyo3::prelude::*;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use crate::interpreter;
+use crate::session::{self, SharedRun};
+
+type DefaultPool = Pool<Arc<SharedRun>>;
+
+/// The pool of this process; leaked, as a thread may look at it up to the very end.
+static POOL: AtomicPtr<DefaultPool> = AtomicPtr::new(ptr::null_mut());
+
+/// Goes up with every fork, in the child.
+static GENERATION: AtomicUsize = AtomicUsize::new(0);
+
+static N_RUNS: AtomicU64 = AtomicU64::new(0);
+static N_TASKS: AtomicU64 = AtomicU64::new(0);
+static N_STEALS: AtomicU64 = AtomicU64::new(0);
+
+fn current() -> &'static DefaultPool {
+    let known = POOL.load(Ordering::Acquire);
+    // SAFETY: a pool is never freed.
+    unsafe { known.as_ref() }.unwrap_or_else(create)
+}
+
+#[cold]
+fn create() -> &'static DefaultPool {
+    let new = Box::into_raw(Box::default());
+    let old = POOL.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+    // SAFETY: either `new` is the pool now, and is never freed, or somebody else's is, and nobody has seen `new`.
+    unsafe {
+        match old {
+            Ok(_) => &*new,
+            Err(other) => {
+                drop(Box::from_raw(new));
+                &*other
+            }
+        }
+    }
+}
+
+/// Which fork of the process this is.
+pub fn generation() -> usize {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Lets the pool have more threads while a run is under way.
+pub struct Demand(&'static DefaultPool, usize);
+
+impl Demand {
+    /// For a run that may use `n` threads beside the caller's.
+    pub fn raise(n: usize) -> Self {
+        let pool = current();
+        pool.raise_demand(n);
+        Self(pool, n)
+    }
+}
+
+impl Drop for Demand {
+    fn drop(&mut self) {
+        self.0.lower_demand(self.1);
+    }
+}
+
+/// Calls one thread to a run; starts one if none is idle and there may be another.
+pub fn call(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
+    let pool = current();
+    if pool.call(shared.ticket()) {
+        start_worker(py).inspect_err(|_| pool.resign())?;
+    }
+    Ok(())
+}
+
+fn start_worker(py: Python<'_>) -> PyResult<()> {
+    py.import("dask_ferris._pool")?.call_method0("start_worker").map(drop)
+}
+
+/// Takes a call back.
+pub fn cancel(ticket: &Arc<Ticket<Arc<SharedRun>>>) {
+    current().cancel(ticket);
+}
+
+/// The life of a pool thread: it helps with one run after the other until the pool is closed.
+#[pyfunction]
+pub fn serve(py: Python<'_>) {
+    let _resign = Resign(current());
+    while let Some(ticket) = interpreter::wait(py, || current().wait(GRACE)) {
+        if let Some(shared) = ticket.redeem() {
+            session::help(py, &shared);
+        }
+    }
+}
+
+struct Resign(&'static DefaultPool);
+
+impl Drop for Resign {
+    fn drop(&mut self) {
+        self.0.resign();
+    }
+}
+
+/// Lets every thread of the pool go; runs that are under way are finished by their callers alone.
+#[pyfunction]
+pub fn close_pool() {
+    current().close();
+}
+
+/// Forgets the pool in the child of a fork: its threads do not exist there, and its locks may be held by them.
+#[pyfunction]
+pub fn forget_pool() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    POOL.store(ptr::null_mut(), Ordering::Release);
+}
+
+/// Adds to the totals of the process.
+pub fn count_run() {
+    N_RUNS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Adds to the totals of the process.
+pub fn count_tasks(n: u64) {
+    N_TASKS.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Adds to the totals of the process.
+pub fn count_steals(n: u64) {
+    N_STEALS.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Threads of the pool now; runs, tasks and steals of the process so far.
+#[pyfunction]
+pub fn statistics() -> (usize, u64, u64, u64) {
+    let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
+    (current().n_threads(), count(&N_RUNS), count(&N_TASKS), count(&N_STEALS))
+}

@@ -1,0 +1,313 @@
+//! One run, from the compiled graph to the values: the workers' side.
+//!
+//! Whoever works on a run is attached to the interpreter, and so is whoever drops it: a graph owns Python
+//! objects.  Helpers hold a run by reference count while they work; in the queue of the pool lies only a ticket,
+//! which the caller withdraws at the end.
+
+use ferris_core::graph::Graph;
+use ferris_core::pool::Ticket;
+use ferris_core::run::{Hands, Run, run_alone};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::compile::Compiled;
+use crate::error::{self, InternalError};
+use crate::interpret::{Interpreter, Raised};
+use crate::interpreter;
+use crate::pool;
+use crate::program::{Owned, Payload, Program};
+
+/// Signals are looked for after this many tasks; at 7 ns a look, that is 0.1 ns a task.
+const TASKS_BETWEEN_SIGNALS: u64 = 64;
+
+/// What every worker of a run needs, beside the run itself.
+struct Job {
+    program: Program,
+    /// The caller's context; each task runs in a copy of its own.
+    context: Owned,
+    /// `_check.compare`, when tasks are to be run both ways.
+    compare: Option<Py<PyAny>>,
+}
+
+/// A run that other threads may join.
+pub struct SharedRun {
+    run: Run<Payload>,
+    job: Job,
+    /// The first failure wins.
+    failure: Mutex<Option<PyErr>>,
+    ticket: OnceLock<Arc<Ticket<Arc<SharedRun>>>>,
+}
+
+/// How a run is to be done.
+pub struct Plan {
+    pub num_workers: usize,
+    pub compare: Option<Py<PyAny>>,
+}
+
+/// Runs a compiled graph and hands the finished graph and the targets to `collect`.
+pub fn run<T>(
+    py: Python<'_>,
+    compiled: Compiled,
+    plan: Plan,
+    collect: impl FnOnce(&Graph<Payload>, &[u32]) -> PyResult<T>,
+) -> PyResult<T> {
+    let Compiled { graph, program, targets } = compiled;
+    let job = Job { program, context: current_context(py)?, compare: plan.compare };
+    if plan.num_workers == 1 || graph.n_to_run() <= 1 {
+        Worker::new(py, &job, None).run_alone(&graph)?;
+        return collect(&graph, &targets);
+    }
+    let shared = Arc::new(SharedRun {
+        run: Run::new(graph, plan.num_workers),
+        job,
+        failure: Mutex::new(None),
+        ticket: OnceLock::new(),
+    });
+    call_workers(py, &shared, plan.num_workers)?;
+    collect(shared.run.graph(), &targets)
+}
+
+/// Works on a shared run as its caller, to the end.
+fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>, num_workers: usize) -> PyResult<()> {
+    let generation = pool::generation();
+    let _demand = pool::Demand::raise(if is_at_work() { 0 } else { num_workers - 1 });
+    let _recall = Recall(shared);
+    let mut worker = Worker::new(py, &shared.job, Some(shared));
+    let mut seat = shared.run.caller();
+    while !shared.run.is_over() {
+        worker.guard(|worker| shared.run.work(&mut seat, worker));
+        if let Err(error) = wait_for_news(py, shared, generation) {
+            shared.fail(error);
+        }
+    }
+    pool::count_steals(seat.take_n_steals());
+    shared.take_failure().map_or(Ok(()), Err)
+}
+
+/// Waits until there is something to do for the caller, or nothing any more.
+fn wait_for_news(py: Python<'_>, shared: &SharedRun, generation: usize) -> PyResult<()> {
+    let is_orphan = || pool::generation() != generation;
+    let sleep = |limit: Duration| shared.run.wait(limit);
+    interpreter::wait_with_signals(py, sleep, || shared.run.has_news() || is_orphan())?;
+    if is_orphan() && !shared.run.has_news() {
+        let text = "the process was forked while tasks ran on other threads, which the child does not have";
+        return Err(InternalError::new_err(text));
+    }
+    Ok(())
+}
+
+/// Works on a shared run as a helper, until there is nothing to do.
+pub fn help(py: Python<'_>, shared: &Arc<SharedRun>) {
+    let mut worker = Worker::new(py, &shared.job, Some(shared));
+    let mut n_steals = 0;
+    worker.guard(|worker| n_steals = shared.run.help(worker));
+    pool::count_steals(n_steals);
+}
+
+impl SharedRun {
+    /// Ends the run with an error, unless it has one.
+    fn fail(&self, error: PyErr) {
+        let refused = {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if failure.is_none() { failure.replace(error) } else { Some(error) }
+        };
+        drop(refused); // outside the lock: it may run a destructor
+        self.run.stop();
+    }
+
+    fn take_failure(&self) -> Option<PyErr> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The invitation to this run, made when first needed.
+    pub fn ticket(self: &Arc<Self>) -> &Arc<Ticket<Arc<Self>>> {
+        self.ticket.get_or_init(|| Arc::new(Ticket::new(Arc::clone(self))))
+    }
+}
+
+/// Withdraws the invitation when the caller is done, however that came.
+struct Recall<'a>(&'a Arc<SharedRun>);
+
+impl Drop for Recall<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.0.ticket.get() {
+            pool::cancel(ticket);
+            drop(ticket.withdraw());
+        }
+    }
+}
+
+/// A thread at work on a run: the hands of `ferris_core::run`.
+struct Worker<'a, 'py> {
+    py: Python<'py>,
+    job: &'a Job,
+    shared: Option<&'a Arc<SharedRun>>,
+    interpreter: Interpreter,
+    n_tasks: u64,
+    /// What stopped a run that nobody shares.
+    failure: Option<PyErr>,
+}
+
+impl<'a, 'py> Worker<'a, 'py> {
+    fn new(py: Python<'py>, job: &'a Job, shared: Option<&'a Arc<SharedRun>>) -> Self {
+        Self { py, job, shared, interpreter: Interpreter::default(), n_tasks: 0, failure: None }
+    }
+
+    fn run_alone(&mut self, graph: &Graph<Payload>) -> PyResult<()> {
+        self.guard(|worker| {
+            run_alone(graph, worker);
+        });
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Works, with the thread marked as being at work; a panic becomes a failure of the run.
+    fn guard(&mut self, work: impl FnOnce(&mut Self)) {
+        let _at_work = AtWork::enter();
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            let text = "a worker panicked: this is a bug in dask_ferris, please report it";
+            self.fail(InternalError::new_err(text));
+        }
+    }
+
+    /// Ends the run with an error.
+    fn fail(&mut self, error: PyErr) {
+        match self.shared {
+            Some(shared) => shared.fail(error),
+            None => self.failure = Some(error),
+        }
+    }
+
+    /// Looks for signals from time to time.
+    #[inline]
+    fn tick(&mut self) -> PyResult<()> {
+        self.n_tasks += 1;
+        if self.n_tasks % TASKS_BETWEEN_SIGNALS == 0 { self.py.check_signals() } else { Ok(()) }
+    }
+
+    /// Computes a task in a context of its own.
+    #[inline]
+    fn attempt(&mut self, graph: &Graph<Payload>, index: u32) -> PyResult<Owned> {
+        let (py, program) = (self.py, &self.job.program);
+        let interpreter = &mut self.interpreter;
+        // SAFETY: `py` says that the thread is attached; the run has made the task ready, and the program is
+        // the graph's own.
+        let value = in_context(py, &self.job.context, || unsafe { interpreter.run(program, graph, index) });
+        let value = value.inspect_err(|error| {
+            let key = error::repr(&program.key(py, index));
+            error::add_note(py, error, &format!("raised by the task of key {key}"));
+        })?;
+        if let Some(compare) = &self.job.compare {
+            self.compare_ways(compare.bind(py), graph, index, &value)?;
+        }
+        Ok(value)
+    }
+
+    /// Computes the task once more, as Dask would, and compares.
+    fn compare_ways(
+        &self,
+        compare: &Bound<'py, PyAny>,
+        graph: &Graph<Payload>,
+        index: u32,
+        value: &Owned,
+    ) -> PyResult<()> {
+        let (py, program) = (self.py, &self.job.program);
+        let values = pyo3::types::PyDict::new(py);
+        for &input in graph.dependencies(index) {
+            // SAFETY: the task has run, so its inputs have values, and they live until it is settled.
+            let input_value = unsafe { error::borrow(py, graph.payload(input).value.get()) };
+            values.set_item(program.key(py, input), input_value)?;
+        }
+        // SAFETY: `value` owns the object.
+        let value = unsafe { error::borrow(py, value.get()) };
+        compare.call1((program.key(py, index), program.node(py, index)?, values, value)).map(drop)
+    }
+}
+
+impl Hands<Payload> for Worker<'_, '_> {
+    #[inline]
+    fn compute(&mut self, graph: &Graph<Payload>, index: u32) -> bool {
+        let outcome = self.tick().and_then(|()| self.attempt(graph, index));
+        let is_ok = outcome.is_ok();
+        match outcome {
+            Ok(value) => graph.payload(index).value.set(value.into_raw()),
+            // Before the run is stopped: the caller looks for the error as soon as it is over.
+            Err(error) => self.fail(error),
+        }
+        is_ok
+    }
+
+    #[inline]
+    fn release(&mut self, payload: &Payload) {
+        // SAFETY: the thread is attached, and the run says that nobody needs the value any more.
+        unsafe { payload.value.clear() };
+    }
+
+    fn call_one_more(&mut self) {
+        if let Some(shared) = self.shared
+            && let Err(error) = pool::call(self.py, shared)
+        {
+            shared.fail(error);
+        }
+    }
+}
+
+impl Drop for Worker<'_, '_> {
+    fn drop(&mut self) {
+        pool::count_tasks(self.n_tasks);
+    }
+}
+
+/// The caller's context, copied: what it changes later does not reach the tasks.
+fn current_context(py: Python<'_>) -> PyResult<Owned> {
+    // SAFETY: the thread is attached, and the reference is new.
+    unsafe { Owned::adopt(ffi::PyContext_CopyCurrent()) }.ok_or_else(|| PyErr::fetch(py))
+}
+
+/// Runs a task in a copy of `context`, so that what it sets is seen by nobody else.
+#[inline]
+fn in_context(
+    py: Python<'_>,
+    context: &Owned,
+    task: impl FnOnce() -> Result<crate::call::Object, Raised>,
+) -> PyResult<Owned> {
+    // SAFETY: the thread is attached; a context is entered and left by the same thread, around the task.
+    unsafe {
+        let copy = Owned::adopt(ffi::PyContext_Copy(context.get())).ok_or_else(|| PyErr::fetch(py))?;
+        if ffi::PyContext_Enter(copy.get()) != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let value = task();
+        let left = ffi::PyContext_Exit(copy.get());
+        let value = value.ok().and_then(|object| Owned::adopt(object));
+        if left != 0 { None } else { value }.ok_or_else(|| PyErr::fetch(py))
+    }
+}
+
+thread_local! {
+    /// How many runs this thread is at work on, one inside the other.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// True inside a task: a run that starts now is nested.
+fn is_at_work() -> bool {
+    DEPTH.get() > 0
+}
+
+struct AtWork;
+
+impl AtWork {
+    fn enter() -> Self {
+        DEPTH.set(DEPTH.get() + 1);
+        Self
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
