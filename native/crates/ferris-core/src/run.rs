@@ -139,19 +139,20 @@ impl<P> Run<P> {
 
     /// Works as a called helper until there is nothing more to do; the number of tasks stolen.
     pub fn help(&self, hands: &mut impl Hands<P>) -> u64 {
-        self.width.arrive();
         let mut n_steals = 0;
-        while let Some(mut worker) = self.ready.hire() {
+        let mut is_in = self.width.arrive();
+        while is_in {
+            let mut worker = self.ready.hire().expect("there is a seat for every worker that was counted in");
             self.work(&mut worker, hands);
             n_steals += worker.take_n_steals();
-            self.ready.dismiss(worker);
+            self.ready.dismiss(worker); // before it is counted out: the next one in needs the seat
             self.width.leave();
-            if self.is_over() || !self.ready.has_work() {
-                return n_steals;
-            }
-            self.width.come_back();
+            is_in = self.has_work_left() && self.width.enter();
         }
-        self.width.leave();
         n_steals
+    }
+
+    fn has_work_left(&self) -> bool {
+        !self.is_over() && self.ready.has_work()
     }
 }

@@ -34,7 +34,8 @@ impl Width {
 
     /// True when one more worker should be called, by whoever asked.
     ///
-    /// To be asked after a task was published.
+    /// To be asked after a task was published.  Two who ask at once may call one worker too many; that one finds
+    /// the run full and goes.
     pub fn calls_one_more(&self) -> bool {
         fence(Ordering::SeqCst); // pairs with those in `arrive` and `leave`
         self.present.load(Ordering::Relaxed) < self.limit
@@ -42,16 +43,20 @@ impl Width {
             && !self.calling.swap(true, Ordering::Relaxed)
     }
 
-    /// Counts a called worker in.
-    pub fn arrive(&self) {
-        self.present.fetch_add(1, Ordering::Relaxed);
+    /// Counts a called worker in; false when the run is full and it has to go.
+    ///
+    /// Never more are counted than there is room for, not even for a moment: a publisher that finds the run full
+    /// relies on every worker it sees there to look for work once more before it goes.
+    pub fn arrive(&self) -> bool {
         self.calling.store(false, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+        self.enter()
     }
 
-    /// Counts a worker in that has left and found work on the way out.
-    pub fn come_back(&self) {
-        self.present.fetch_add(1, Ordering::Relaxed);
+    /// Counts a worker in, unless the run is full.
+    pub fn enter(&self) -> bool {
+        let one_more = |present| (present < self.limit).then_some(present + 1);
+        self.present.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     /// Counts a worker out; it must look for work once more before it goes.

@@ -113,10 +113,8 @@ impl<'py> Compiler<'py> {
 
     /// Lets Dask turn a legacy task, a raw value or a reference into a node, which the snapshot then keeps.
     fn convert(&self, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let converted = self
-            .spec
-            .convert(key, value, &self.snapshot)
-            .map_err(|cause| error::unreadable(key, cause))?;
+        let converted =
+            self.spec.convert(key, value, &self.snapshot).map_err(|cause| error::unreadable(key, cause))?;
         self.snapshot.set_item(key, &converted)?;
         Ok(converted)
     }
@@ -247,9 +245,8 @@ impl<'py> Compiler<'py> {
 
     fn target(&self, key: &Bound<'_, PyAny>) -> PyResult<u32> {
         // SAFETY: the key is alive.
-        unsafe { self.table.find(self.py, key.as_ptr())? }.ok_or_else(|| {
-            MissingKeyError::new_err(format!("the graph has no key {}", error::repr(key)))
-        })
+        unsafe { self.table.find(self.py, key.as_ptr())? }
+            .ok_or_else(|| MissingKeyError::new_err(format!("the graph has no key {}", error::repr(key))))
     }
 }
 
@@ -264,7 +261,8 @@ fn describe(py: Python<'_>, program: &Program, unresolved: &[(u32, Py<PyAny>)], 
         Fault::Unresolved(index) => {
             let missing = unresolved.iter().find(|(task, _)| task == index);
             let missing = missing.map_or_else(String::new, |(_, key)| error::repr(key.bind(py)));
-            let text = format!("Missing dependency {missing} of task {}: the graph has no such key", name(*index));
+            let text =
+                format!("Missing dependency {missing} of task {}: the graph has no such key", name(*index));
             MissingDependencyError::new_err(text)
         }
     }

@@ -110,8 +110,9 @@ fn as_dict<'py>(dsk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
 /// True inside `with dask.annotate(...)`.
 fn has_annotations(py: Python<'_>) -> PyResult<bool> {
     static ANNOTATIONS: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
-    let get = ANNOTATIONS
-        .get_or_try_init(py, || py.import("dask")?.getattr(intern!(py, "get_annotations")).map(Bound::unbind))?;
+    let get = ANNOTATIONS.get_or_try_init(py, || {
+        py.import("dask")?.getattr(intern!(py, "get_annotations")).map(Bound::unbind)
+    })?;
     get.bind(py).call0()?.is_truthy()
 }
 
@@ -122,7 +123,10 @@ fn flatten<'py>(keys: &Bound<'py, PyAny>, depth: u32, flat: &mut Vec<Bound<'py, 
     }
     let Ok(list) = keys.cast::<PyList>() else {
         keys.hash().map_err(|_| {
-            PyTypeError::new_err(format!("key {} is not hashable, so no graph can have it", error::repr(keys)))
+            PyTypeError::new_err(format!(
+                "key {} is not hashable, so no graph can have it",
+                error::repr(keys)
+            ))
         })?;
         flat.push(keys.clone());
         return Ok(());

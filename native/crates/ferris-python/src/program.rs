@@ -122,7 +122,11 @@ impl Word {
 
     #[inline]
     pub fn argument(self) -> Argument {
-        if self.0 & 1 == 0 { Argument::Literal(self.0 as Object) } else { Argument::Task((self.0 >> 1) as u32) }
+        if self.0 & 1 == 0 {
+            Argument::Literal(self.0 as Object)
+        } else {
+            Argument::Task((self.0 >> 1) as u32)
+        }
     }
 }
 

@@ -1,0 +1,281 @@
+//! Models of the protocols of a run and of the pool, explored by loom.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p ferris-core --test loom --release`.  Each model is small enough
+//! to finish; `LOOM_MAX_PREEMPTIONS` bounds the exploration, and without it all interleavings are tried.  loom's
+//! condition variables never time out, so a lost wake-up shows as a deadlock.
+#![cfg(loom)]
+
+use ferris_core::bell::Bell;
+use ferris_core::graph::{Builder, Graph};
+use ferris_core::pool::{Pool, Ticket};
+use ferris_core::run::{Hands, Run};
+use ferris_core::width::Width;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// The payload of a modelled task: how often it ran, and its value while somebody may read it.
+#[derive(Default)]
+struct Cell {
+    n_runs: AtomicUsize,
+    value: AtomicUsize,
+}
+
+fn graph(edges: &[&[u32]], targets: &[u32]) -> Graph<Cell> {
+    let mut builder = Builder::with_capacity(edges.len());
+    for _ in edges {
+        builder.add(Cell::default());
+    }
+    for (index, needs) in (0..).zip(edges) {
+        builder.open(index);
+        needs.iter().for_each(|&need| builder.depends_on(need));
+    }
+    builder.finish(targets).expect("the models have no faults")
+}
+
+/// Where tasks wait for each other.
+struct Meeting {
+    tasks: [u32; 2],
+    arrived: Mutex<usize>,
+    complete: Condvar,
+}
+
+impl Meeting {
+    fn of(tasks: [u32; 2]) -> Arc<Self> {
+        Arc::new(Self { tasks, arrived: Mutex::new(0), complete: Condvar::new() })
+    }
+
+    fn attend(&self, task: u32) {
+        if self.tasks.contains(&task) {
+            let mut arrived = self.arrived.lock().unwrap();
+            *arrived += 1;
+            self.complete.notify_all();
+            while *arrived < self.tasks.len() {
+                arrived = self.complete.wait(arrived).unwrap();
+            }
+        }
+    }
+}
+
+/// Hands that check: inputs have their values, and each task runs once.
+struct Checker {
+    run: Arc<Run<Cell>>,
+    helpers: Vec<thread::JoinHandle<()>>,
+    /// The task that fails, if any.
+    fails: Option<u32>,
+    /// Tasks that cannot end before both have begun, if any.
+    meeting: Option<Arc<Meeting>>,
+}
+
+impl Checker {
+    fn new(run: &Arc<Run<Cell>>, fails: Option<u32>, meeting: Option<Arc<Meeting>>) -> Self {
+        Self { run: Arc::clone(run), helpers: Vec::new(), fails, meeting }
+    }
+
+    fn join(self) {
+        for helper in self.helpers {
+            helper.join().unwrap();
+        }
+    }
+}
+
+impl Hands<Cell> for Checker {
+    fn compute(&mut self, graph: &Graph<Cell>, index: u32) -> bool {
+        for &input in graph.dependencies(index) {
+            assert_eq!(1, graph.payload(input).value.load(Ordering::Relaxed), "an input has no value");
+        }
+        let cell = graph.payload(index);
+        assert_eq!(0, cell.n_runs.fetch_add(1, Ordering::Relaxed), "a task ran twice");
+        if let Some(meeting) = &self.meeting {
+            meeting.attend(index);
+        }
+        cell.value.store(1, Ordering::Relaxed);
+        self.fails != Some(index)
+    }
+
+    fn release(&mut self, cell: &Cell) {
+        assert_eq!(1, cell.value.swap(0, Ordering::Relaxed), "a value was released twice or too early");
+    }
+
+    fn call_one_more(&mut self) {
+        let (run, fails, meeting) = (Arc::clone(&self.run), self.fails, self.meeting.clone());
+        self.helpers.push(thread::spawn(move || {
+            let mut hands = Checker::new(&run, fails, meeting);
+            run.help(&mut hands);
+            hands.join();
+        }));
+    }
+}
+
+/// Runs a graph with two workers, its caller and a helper when it calls one; returns it when both have ended.
+fn run_all(graph: Graph<Cell>, fails: Option<u32>, meeting: Option<Arc<Meeting>>) -> Arc<Run<Cell>> {
+    let run = Arc::new(Run::new(graph, 2));
+    let mut hands = Checker::new(&run, fails, meeting);
+    let mut seat = run.caller();
+    while !run.is_over() {
+        run.work(&mut seat, &mut hands);
+        while !run.has_news() {
+            run.wait(LONG);
+        }
+    }
+    hands.join();
+    run
+}
+
+fn n_runs(run: &Run<Cell>) -> Vec<usize> {
+    run.graph().payloads().map(|cell| cell.n_runs.load(Ordering::Relaxed)).collect()
+}
+
+#[test]
+fn two_roots_and_a_join_run_once_each() {
+    loom::model(|| {
+        let run = run_all(graph(&[&[], &[], &[0, 1]], &[2]), None, None);
+        assert_eq!(vec![1, 1, 1], n_runs(&run));
+        assert_eq!(1, run.graph().payload(2).value.load(Ordering::Relaxed), "the target keeps its value");
+        assert_eq!(0, run.graph().payload(0).value.load(Ordering::Relaxed), "an inner value is released");
+    });
+}
+
+#[test]
+fn a_fan_out_shared_between_two_workers_ends() {
+    loom::model(|| {
+        let run = run_all(graph(&[&[], &[0], &[0], &[1, 2]], &[3]), None, None);
+        assert_eq!(vec![1, 1, 1, 1], n_runs(&run));
+    });
+}
+
+#[test]
+fn a_failure_ends_the_run_for_everybody() {
+    loom::model(|| {
+        let run = run_all(graph(&[&[], &[], &[0, 1]], &[2]), Some(0), None);
+        assert_eq!(0, n_runs(&run)[2], "what depends on a failed task does not run");
+    });
+}
+
+#[test]
+fn tasks_that_wait_for_each_other_both_run() {
+    // Whoever makes 2 and 3 ready keeps one of them: the other worker, who may just be leaving or asleep, has to
+    // take the other one, or both wait for ever.
+    for parent in [0, 1] {
+        loom::model(move || {
+            let run = run_all(
+                graph(&[&[], &[], &[parent], &[parent]], &[0, 1, 2, 3]),
+                None,
+                Some(Meeting::of([2, 3])),
+            );
+            assert_eq!(vec![1, 1, 1, 1], n_runs(&run));
+        });
+    }
+}
+
+#[test]
+fn a_ring_is_never_lost() {
+    loom::model(|| {
+        let shared = Arc::new((Bell::default(), AtomicBool::new(false)));
+        let ringer = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            ringer.1.store(true, Ordering::Relaxed);
+            ringer.0.ring();
+        });
+        while !shared.1.load(Ordering::Relaxed) {
+            shared.0.wait(LONG, || !shared.1.load(Ordering::Relaxed));
+        }
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_task_left_behind_is_found_by_the_leaver_or_calls_for_help() {
+    loom::model(|| {
+        // Two workers of two: one leaves while the other publishes a task.
+        let shared = Arc::new((Width::new(2), AtomicBool::new(false)));
+        assert!(shared.0.arrive());
+        let publisher = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            publisher.1.store(true, Ordering::Relaxed);
+            publisher.0.calls_one_more()
+        });
+        shared.0.leave();
+        let found = shared.1.load(Ordering::Relaxed);
+        let called = thread.join().unwrap();
+        assert!(found || called, "the task lies there and nobody knows");
+    });
+}
+
+#[test]
+fn a_task_published_while_a_call_is_on_its_way_is_seen_by_who_arrives() {
+    loom::model(|| {
+        let shared = Arc::new((Width::new(2), AtomicBool::new(false)));
+        assert!(shared.0.calls_one_more());
+        let publisher = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            publisher.1.store(true, Ordering::Relaxed);
+            publisher.0.calls_one_more()
+        });
+        assert!(shared.0.arrive());
+        let seen = shared.1.load(Ordering::Relaxed);
+        shared.0.leave();
+        let seen = seen || shared.1.load(Ordering::Relaxed);
+        let called_again = thread.join().unwrap();
+        assert!(seen || called_again, "the task lies there and nobody knows");
+    });
+}
+
+#[test]
+fn a_call_is_answered_or_the_pool_is_closed() {
+    loom::model(|| {
+        let pool = Arc::new(Pool::default());
+        pool.raise_demand(1);
+        let ticket = std::sync::Arc::new(());
+        let ticket = Arc::new(Ticket::new(ticket));
+        assert!(pool.call(&ticket), "there is no thread yet, so one has to be started");
+        let server = Arc::clone(&pool);
+        let thread = thread::spawn(move || {
+            let mut n_answered = 0;
+            while let Some(ticket) = server.wait(Duration::ZERO) {
+                n_answered += usize::from(ticket.redeem().is_some());
+            }
+            server.resign();
+            n_answered
+        });
+        let other = Arc::new(Ticket::new(std::sync::Arc::new(())));
+        assert!(!pool.call(&other), "one thread is all that is wanted");
+        pool.close();
+        assert!(thread.join().unwrap() <= 2);
+        assert_eq!(0, pool.n_threads());
+    });
+}
+
+#[test]
+fn an_idle_thread_hears_every_call() {
+    loom::model(|| {
+        let pool = Arc::new(Pool::default());
+        pool.raise_demand(1);
+        let first = Arc::new(Ticket::new(()));
+        assert!(pool.call(&first));
+        let server = Arc::clone(&pool);
+        let thread = thread::spawn(move || {
+            (0..2).for_each(|_| drop(server.wait(Duration::ZERO).expect("the pool is open")));
+        });
+        let second = Arc::new(Ticket::new(()));
+        assert!(!pool.call(&second));
+        thread.join().unwrap(); // deadlocks when a call was lost
+    });
+}
+
+#[test]
+fn a_withdrawn_ticket_lets_go_of_its_run() {
+    loom::model(|| {
+        let run = std::sync::Arc::new(());
+        let ticket = Arc::new(Ticket::new(std::sync::Arc::clone(&run)));
+        let holder = Arc::clone(&ticket);
+        let thread = thread::spawn(move || drop(holder.redeem()));
+        drop(ticket.withdraw());
+        thread.join().unwrap();
+        assert_eq!(1, std::sync::Arc::strong_count(&run));
+        assert!(!ticket.is_valid());
+    });
+}
