@@ -5,6 +5,7 @@
 //! `node(values)`, which is always right.
 
 use ferris_core::graph::{Builder, Fault, Graph};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::collections::HashMap;
@@ -245,9 +246,23 @@ impl<'py> Compiler<'py> {
 
     fn target(&self, key: &Bound<'_, PyAny>) -> PyResult<u32> {
         // SAFETY: the key is alive.
-        unsafe { self.table.find(self.py, key.as_ptr())? }
+        let found = unsafe { self.table.find(self.py, key.as_ptr()) };
+        found
+            .map_err(|cause| explain_unhashable(key, cause))?
             .ok_or_else(|| MissingKeyError::new_err(format!("the graph has no key {}", error::repr(key))))
     }
+}
+
+/// Names the key when it is the key that cannot be looked up.
+fn explain_unhashable(key: &Bound<'_, PyAny>, cause: PyErr) -> PyErr {
+    let py = key.py();
+    if !cause.is_instance_of::<PyTypeError>(py) {
+        return cause;
+    }
+    let error =
+        PyTypeError::new_err(format!("key {} cannot be looked up: {}", error::repr(key), cause.value(py)));
+    error.set_cause(py, Some(cause));
+    error
 }
 
 /// The error for a graph that cannot be run.

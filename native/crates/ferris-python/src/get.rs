@@ -4,7 +4,7 @@
 //! user's frames and none of ours.
 
 use ferris_core::graph::Graph;
-use pyo3::exceptions::{PyRecursionError, PyTypeError};
+use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{ffi, intern};
@@ -122,12 +122,6 @@ fn flatten<'py>(keys: &Bound<'py, PyAny>, depth: u32, flat: &mut Vec<Bound<'py, 
         return Err(PyRecursionError::new_err(format!("keys are nested more than {MAX_NESTING} lists deep")));
     }
     let Ok(list) = keys.cast::<PyList>() else {
-        keys.hash().map_err(|_| {
-            PyTypeError::new_err(format!(
-                "key {} is not hashable, so no graph can have it",
-                error::repr(keys)
-            ))
-        })?;
         flat.push(keys.clone());
         return Ok(());
     };

@@ -6,7 +6,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PySet, PyString};
+use pyo3::types::{PyDict, PyInt, PySet, PyString};
 
 use crate::session::Plan;
 
@@ -24,13 +24,23 @@ const DASK_KEYS: [&str; 6] =
 
 /// Resolves the options of a call: argument, then config, then default.
 pub fn resolve(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved> {
-    let place = Places::get(py)?;
-    let resolved = if options.is_none() && place.is_default(py)? {
-        Resolved::Run(Plan { num_workers: place.cpu_count(py)?, compare: None })
-    } else {
-        ask_python(py, options)?
+    let places = Places::get(py)?;
+    let num_workers = match options {
+        None => Some(places.cpu_count(py)?),
+        Some(options) => only_num_workers(options)?,
     };
-    if place.has_callbacks(py)? { Ok(Resolved::HandOver) } else { Ok(resolved) }
+    let resolved = match num_workers {
+        Some(num_workers) if places.is_default(py)? => Resolved::Run(Plan { num_workers, compare: None }),
+        _ => ask_python(py, options)?,
+    };
+    if places.has_callbacks(py)? { Ok(Resolved::HandOver) } else { Ok(resolved) }
+}
+
+/// The number of workers when that is all that was given, and there is nothing to say about it.
+fn only_num_workers(options: &Bound<'_, PyDict>) -> PyResult<Option<usize>> {
+    let given = options.get_item(intern!(options.py(), "num_workers"))?;
+    let number = given.filter(|value| options.len() == 1 && value.is_exact_instance_of::<PyInt>());
+    Ok(number.and_then(|number| number.extract().ok()).filter(|&number| number > 0))
 }
 
 #[cold]
