@@ -3,21 +3,15 @@
 //! It is a native function, not a Python one around it, so that the traceback of a failed task shows the
 //! user's frames and none of ours.
 
-use ferris_core::graph::Graph;
-use pyo3::exceptions::PyRecursionError;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
-use pyo3::{ffi, intern};
+use pyo3::types::PyDict;
 
 use crate::compile::compile;
-use crate::error;
 use crate::options::{Resolved, resolve};
 use crate::pool;
-use crate::program::Payload;
+use crate::request::Request;
 use crate::session;
-
-/// Lists of keys may be nested this deep.
-const MAX_NESTING: u32 = 500;
 
 /// Compute keys of a Dask graph; a drop-in for :func:`dask.threaded.get`.
 ///
@@ -63,11 +57,10 @@ pub fn get<'py>(
         return py.import("dask.threaded")?.getattr("get")?.call((dsk, keys), options);
     };
     let graph = as_dict(dsk)?;
-    let mut targets = Vec::new();
-    flatten(keys, 0, &mut targets)?;
-    let compiled = compile(&graph, &targets)?;
+    let request = Request::read(keys)?;
+    let compiled = compile(&graph, request.keys())?;
     pool::count_run();
-    session::run(py, compiled, plan, |graph, targets| shape(graph, keys, &mut targets.iter()))
+    session::run(py, compiled, plan, |graph, targets| request.answer(py, graph, targets))
 }
 
 /// What a graph was compiled to; see :func:`compile`.
@@ -85,9 +78,7 @@ pub struct Program {
 #[pyfunction(name = "compile")]
 pub fn compile_only(dsk: &Bound<'_, PyAny>, keys: &Bound<'_, PyAny>) -> PyResult<Program> {
     let graph = as_dict(dsk)?;
-    let mut targets = Vec::new();
-    flatten(keys, 0, &mut targets)?;
-    let compiled = compile(&graph, &targets)?;
+    let compiled = compile(&graph, Request::read(keys)?.keys())?;
     Ok(Program {
         n_tasks: compiled.graph.len(),
         n_inlined: compiled.program.n_inlined,
@@ -114,39 +105,4 @@ fn has_annotations(py: Python<'_>) -> PyResult<bool> {
         py.import("dask")?.getattr(intern!(py, "get_annotations")).map(Bound::unbind)
     })?;
     get.bind(py).call0()?.is_truthy()
-}
-
-/// Lists the keys in `keys`, depth first.
-fn flatten<'py>(keys: &Bound<'py, PyAny>, depth: u32, flat: &mut Vec<Bound<'py, PyAny>>) -> PyResult<()> {
-    if depth > MAX_NESTING {
-        return Err(PyRecursionError::new_err(format!("keys are nested more than {MAX_NESTING} lists deep")));
-    }
-    let Ok(list) = keys.cast::<PyList>() else {
-        flat.push(keys.clone());
-        return Ok(());
-    };
-    flat.reserve(list.len());
-    list.iter().try_for_each(|key| flatten(&key, depth + 1, flat))
-}
-
-/// The values of `targets` in the shape of `keys`, a tuple for each list.
-fn shape<'py, 'a>(
-    graph: &Graph<Payload>,
-    keys: &Bound<'py, PyAny>,
-    targets: &mut impl Iterator<Item = &'a u32>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = keys.py();
-    let Ok(list) = keys.cast::<PyList>() else {
-        let target = targets.next().copied().unwrap_or_default();
-        // SAFETY: every key has a target, and a finished run keeps the values of all targets.
-        return Ok(unsafe { error::borrow(py, graph.payload(target).value.get()) });
-    };
-    // SAFETY: the tuple is new, and each place is filled once before anybody sees it.
-    unsafe {
-        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(list.len() as isize))?;
-        for (place, key) in (0..).zip(list.iter()) {
-            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), place, shape(graph, &key, targets)?.into_ptr());
-        }
-        Ok(tuple.cast_into_unchecked::<PyTuple>().into_any())
-    }
 }

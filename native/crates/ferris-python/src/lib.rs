@@ -3,7 +3,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`get`] | the story of one run |
-//! | [`options`] | how it is to be done |
+//! | [`options`], [`request`] | how it is to be done; what was asked for |
 //! | [`compile`], [`lower`] | a Dask graph becomes a flat graph and a program |
 //! | [`spec`], [`keys`], [`program`] | Dask's nodes, the keys, and what is made of them |
 //! | [`session`] | the workers of a run |
@@ -23,10 +23,16 @@ mod lower;
 mod options;
 mod pool;
 mod program;
+mod request;
 mod session;
 mod spec;
 
 use pyo3::prelude::*;
+
+/// Each run allocates and frees a few large arrays.  The C library gives such memory back to the system at once,
+/// and getting it anew costs more, in page faults, than compiling the graph; see `docs/decisions/0004-mimalloc.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The native half of `dask_ferris`.
 #[pymodule(gil_used = true)]
