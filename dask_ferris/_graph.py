@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dask
 
-from dask_ferris.exceptions import FerrisWarning
+from dask_ferris._warn import warn
 
 __all__ = ["as_dict"]
 
@@ -59,7 +58,7 @@ def _warn_of_annotations(names: Iterable[str]) -> None:
             f"annotations are not honoured by this version of dask_ferris: {', '.join(lost)}; "
             "this is said once per process"
         )
-        warnings.warn(msg, FerrisWarning, stacklevel=2)
+        warn(msg)
 
 
 _has_warned: list[bool] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ import dask.config
 import dask.system
 import yaml
 
-from dask_ferris.exceptions import FerrisWarning, PolicyError
+from dask_ferris._warn import warn
+from dask_ferris.exceptions import PolicyError
 
 __all__ = ["DEFAULTS", "Options", "resolve"]
 
@@ -115,7 +115,7 @@ def _warn_of_misspelt(given: Mapping[str, Any]) -> None:
     for name in given.keys() - _KNOWN:
         for meant in difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.85):
             msg = f"the option {name!r} is not known and has no effect; did you mean {meant!r}?"
-            warnings.warn(msg, FerrisWarning, stacklevel=2)
+            warn(msg)
 
 
 def _section() -> Mapping[str, Any]:
@@ -132,7 +132,7 @@ def _warn_of_unknown_keys(section: Mapping[str, Any]) -> None:
         _warned_of.add(name)
         allowed = ", ".join(f"ferris.{key}" for key in sorted(DEFAULTS))
         msg = f"the config key 'ferris.{name}' is not known and has no effect; known are {allowed}"
-        warnings.warn(msg, FerrisWarning, stacklevel=2)
+        warn(msg)
 
 
 _warned_of: set[str] = set()

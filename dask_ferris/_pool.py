@@ -19,7 +19,7 @@ _EXIT_LIMIT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What the process-wide pool has done so far.
+    """What the process-wide pool has done so far; the child of a fork goes on counting from its parent's totals.
 
     Attributes:
         n_workers: Threads in the pool now; calling threads, which work too, are not among them.

@@ -48,9 +48,44 @@ struct State<T> {
     queue: VecDeque<Arc<Ticket<T>>>,
     n_threads: usize,
     n_idle: usize,
-    /// How many threads the runs under way may have between them.
+    /// How many threads the runs under way may have between them, those of runs inside tasks apart.
     demand: usize,
+    nested_demand: usize,
     closed: bool,
+}
+
+/// Threads for runs inside tasks, over all.  Each such run may have threads of its own, because its tasks may
+/// wait for each other; without a bound, recursion would start as many threads as it has branches.  Guessed.
+const MAX_NESTED_THREADS: usize = 64;
+
+/// How many threads a run may have beside its caller.
+#[derive(Clone, Copy)]
+pub enum Demand {
+    /// A run of its own.
+    Outer(usize),
+    /// A run inside a task.
+    Nested(usize),
+}
+
+impl Demand {
+    fn n_threads(self) -> usize {
+        match self {
+            Self::Outer(n) | Self::Nested(n) => n,
+        }
+    }
+}
+
+impl<T> State<T> {
+    fn share_of(&mut self, demand: Demand) -> &mut usize {
+        match demand {
+            Demand::Outer(_) => &mut self.demand,
+            Demand::Nested(_) => &mut self.nested_demand,
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.demand + self.nested_demand.min(MAX_NESTED_THREADS)
+    }
 }
 
 /// Threads that wait for runs.
@@ -61,20 +96,29 @@ pub struct Pool<T> {
 
 impl<T> Default for Pool<T> {
     fn default() -> Self {
-        let state = State { queue: VecDeque::new(), n_threads: 0, n_idle: 0, demand: 0, closed: false };
+        let state = State {
+            queue: VecDeque::new(),
+            n_threads: 0,
+            n_idle: 0,
+            demand: 0,
+            nested_demand: 0,
+            closed: false,
+        };
         Self { state: Mutex::new(state), called: Condvar::new() }
     }
 }
 
 impl<T: Clone> Pool<T> {
-    /// Lets a run have up to `n` threads more than the pool had to have before.
-    pub fn raise_demand(&self, n: usize) {
-        lock(&self.state).demand += n;
+    /// Lets the pool have more threads, as long as a run is under way.
+    pub fn raise_demand(&self, demand: Demand) {
+        let mut state = lock(&self.state);
+        *state.share_of(demand) += demand.n_threads();
     }
 
     /// Takes back what [`Pool::raise_demand`] has given; threads that exist stay.
-    pub fn lower_demand(&self, n: usize) {
-        lock(&self.state).demand -= n;
+    pub fn lower_demand(&self, demand: Demand) {
+        let mut state = lock(&self.state);
+        *state.share_of(demand) -= demand.n_threads();
     }
 
     /// Queues a call for one thread; true when the caller has to start a thread, which is counted already.
@@ -89,7 +133,7 @@ impl<T: Clone> Pool<T> {
             self.called.notify_one();
             return false;
         }
-        let starts = state.n_threads < state.demand;
+        let starts = state.n_threads < state.limit();
         state.n_threads += usize::from(starts);
         starts
     }

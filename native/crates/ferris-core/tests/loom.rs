@@ -7,7 +7,7 @@
 
 use ferris_core::bell::Bell;
 use ferris_core::graph::{Builder, Graph};
-use ferris_core::pool::{Pool, Ticket};
+use ferris_core::pool::{Demand, Pool, Ticket};
 use ferris_core::run::{Hands, Run};
 use ferris_core::width::Width;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -228,7 +228,7 @@ fn a_task_published_while_a_call_is_on_its_way_is_seen_by_who_arrives() {
 fn a_call_is_answered_or_the_pool_is_closed() {
     loom::model(|| {
         let pool = Arc::new(Pool::default());
-        pool.raise_demand(1);
+        pool.raise_demand(Demand::Outer(1));
         let ticket = std::sync::Arc::new(());
         let ticket = Arc::new(Ticket::new(ticket));
         assert!(pool.call(&ticket), "there is no thread yet, so one has to be started");
@@ -253,7 +253,7 @@ fn a_call_is_answered_or_the_pool_is_closed() {
 fn an_idle_thread_hears_every_call() {
     loom::model(|| {
         let pool = Arc::new(Pool::default());
-        pool.raise_demand(1);
+        pool.raise_demand(Demand::Outer(1));
         let first = Arc::new(Ticket::new(()));
         assert!(pool.call(&first));
         let server = Arc::clone(&pool);

@@ -14,17 +14,47 @@ use std::ptr;
 /// A pointer to a Python object; whether it is owned is said where it is kept.
 pub type Object = *mut ffi::PyObject;
 
-mod raw {
+/// The entry points into CPython, each read from memory where it is called.
+///
+/// `PyO3` declares the same functions as ones that never unwind.  Link-time optimisation merges the declarations,
+/// and a call it can see through loses its landing pad; a volatile read is one it cannot see through.
+mod entry {
     use super::{Object, Py_ssize_t, c_int};
+    use std::ptr;
 
     unsafe extern "C-unwind" {
-        pub fn PyObject_Vectorcall(f: Object, args: *const Object, nargsf: usize, names: Object) -> Object;
-        pub fn PyObject_Hash(object: Object) -> Py_ssize_t;
-        pub fn PyObject_RichCompareBool(left: Object, right: Object, op: c_int) -> c_int;
-        pub fn PySet_Add(set: Object, item: Object) -> c_int;
-        pub fn PyDict_SetItem(dict: Object, key: Object, value: Object) -> c_int;
-        pub fn Py_DecRef(object: Object);
+        fn PyObject_Vectorcall(f: Object, args: *const Object, nargsf: usize, names: Object) -> Object;
+        fn PyObject_Hash(object: Object) -> Py_ssize_t;
+        fn PyObject_RichCompareBool(left: Object, right: Object, op: c_int) -> c_int;
+        fn PySet_Add(set: Object, item: Object) -> c_int;
+        fn PyDict_SetItem(dict: Object, key: Object, value: Object) -> c_int;
+        fn Py_DecRef(object: Object);
     }
+
+    /// A function of CPython that may unwind.
+    pub struct Entry<F>(F);
+
+    impl<F: Copy> Entry<F> {
+        #[inline(always)]
+        pub fn get(&'static self) -> F {
+            // SAFETY: a reference is valid to read.
+            unsafe { ptr::read_volatile(&raw const self.0) }
+        }
+    }
+
+    type Vectorcall = unsafe extern "C-unwind" fn(Object, *const Object, usize, Object) -> Object;
+    type Hash = unsafe extern "C-unwind" fn(Object) -> Py_ssize_t;
+    type Compare = unsafe extern "C-unwind" fn(Object, Object, c_int) -> c_int;
+    type Add = unsafe extern "C-unwind" fn(Object, Object) -> c_int;
+    type Set = unsafe extern "C-unwind" fn(Object, Object, Object) -> c_int;
+    type Drop = unsafe extern "C-unwind" fn(Object);
+
+    pub static VECTORCALL: Entry<Vectorcall> = Entry(PyObject_Vectorcall);
+    pub static HASH: Entry<Hash> = Entry(PyObject_Hash);
+    pub static COMPARE: Entry<Compare> = Entry(PyObject_RichCompareBool);
+    pub static SET_ADD: Entry<Add> = Entry(PySet_Add);
+    pub static DICT_SET: Entry<Set> = Entry(PyDict_SetItem);
+    pub static DECREF: Entry<Drop> = Entry(Py_DecRef);
 }
 
 /// Parks the thread for ever when it is unwound.
@@ -58,7 +88,7 @@ fn guarded<R>(call: impl FnOnce() -> R) -> R {
 pub unsafe fn vectorcall(function: Object, args: *const Object, n: usize, names: Object) -> Object {
     // SAFETY: by the conditions above.
     guarded(|| unsafe {
-        raw::PyObject_Vectorcall(function, args, n | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET, names)
+        entry::VECTORCALL.get()(function, args, n | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET, names)
     })
 }
 
@@ -79,7 +109,7 @@ pub unsafe fn call_with(function: Object, argument: Object) -> Object {
 #[inline]
 pub unsafe fn hash(object: Object) -> isize {
     // SAFETY: by the conditions above.
-    guarded(|| unsafe { raw::PyObject_Hash(object) })
+    guarded(|| unsafe { entry::HASH.get()(object) })
 }
 
 /// 1 when the objects are equal, 0 when not, -1 with the error set.
@@ -88,7 +118,7 @@ pub unsafe fn hash(object: Object) -> isize {
 /// The thread is attached; both objects are alive.
 pub unsafe fn equal(left: Object, right: Object) -> c_int {
     // SAFETY: by the conditions above.
-    guarded(|| unsafe { raw::PyObject_RichCompareBool(left, right, ffi::Py_EQ) })
+    guarded(|| unsafe { entry::COMPARE.get()(left, right, ffi::Py_EQ) })
 }
 
 /// Adds an item to a set; false with the error set.
@@ -97,7 +127,7 @@ pub unsafe fn equal(left: Object, right: Object) -> c_int {
 /// The thread is attached; `set` is a set that nobody else sees; `item` is alive.
 pub unsafe fn set_add(set: Object, item: Object) -> bool {
     // SAFETY: by the conditions above.
-    guarded(|| unsafe { raw::PySet_Add(set, item) }) == 0
+    guarded(|| unsafe { entry::SET_ADD.get()(set, item) }) == 0
 }
 
 /// Sets an item of a dict; false with the error set.
@@ -106,7 +136,7 @@ pub unsafe fn set_add(set: Object, item: Object) -> bool {
 /// The thread is attached; `dict` is a dict; the others are alive.
 pub unsafe fn dict_set(dict: Object, key: Object, value: Object) -> bool {
     // SAFETY: by the conditions above.
-    guarded(|| unsafe { raw::PyDict_SetItem(dict, key, value) }) == 0
+    guarded(|| unsafe { entry::DICT_SET.get()(dict, key, value) }) == 0
 }
 
 /// Gives up a reference, which may run a destructor written in Python.
@@ -116,7 +146,7 @@ pub unsafe fn dict_set(dict: Object, key: Object, value: Object) -> bool {
 #[inline]
 pub unsafe fn decref(object: Object) {
     // SAFETY: by the conditions above.
-    guarded(|| unsafe { raw::Py_DecRef(object) });
+    guarded(|| unsafe { entry::DECREF.get()(object) });
 }
 
 /// A new reference to the same object.

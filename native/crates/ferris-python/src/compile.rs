@@ -12,10 +12,14 @@ use std::collections::HashMap;
 
 use crate::call::Object;
 use crate::error::{self, CycleError, MissingDependencyError, MissingKeyError};
+use crate::interpreter::Turn;
 use crate::keys::{KeyTable, for_each_item};
 use crate::lower::{Lowered, Obstacle, Subgraph};
 use crate::program::{Op, Owned, Payload, Program, Template, Word, Words, Work};
 use crate::spec::{Spec, Type};
+
+/// The clock is looked at after this many tasks: every 0.1 ms.
+const TASKS_BETWEEN_LOOKS: u32 = 1024;
 
 /// A graph that is ready to run, and what its tasks refer to.
 pub struct Compiled {
@@ -29,9 +33,7 @@ pub struct Compiled {
 pub fn compile(dsk: &Bound<'_, PyDict>, targets: &[Bound<'_, PyAny>]) -> PyResult<Compiled> {
     let mut compiler = Compiler::new(dsk)?;
     compiler.add_tasks()?;
-    for index in 0..compiler.n_tasks() {
-        compiler.add_work(index)?;
-    }
+    compiler.add_all_work()?;
     compiler.finish(targets)
 }
 
@@ -128,6 +130,17 @@ impl<'py> Compiler<'py> {
             }
             error::borrow(self.py, self.spec.target.of(node.as_ptr())).eq(key)
         }
+    }
+
+    fn add_all_work(&mut self) -> PyResult<()> {
+        let mut turn = Turn::begin();
+        for index in 0..self.n_tasks() {
+            self.add_work(index)?;
+            if index % TASKS_BETWEEN_LOOKS == 0 {
+                turn.give_way(self.py);
+            }
+        }
+        Ok(())
     }
 
     /// Decides how task `index` is computed and lists what it depends on.

@@ -26,7 +26,9 @@ use crate::session;
 ///     **options: ``num_workers`` (int of at least 1): how many tasks may run at once, the calling thread's
 ///         included; by default Dask's config ``num_workers``, else the usable CPUs.  With ``callbacks``,
 ///         ``cache``, ``pool``, ``rerun_exceptions_locally`` or ``raise_exception`` the call goes to
-///         :func:`dask.threaded.get`.  Other keywords are ignored, as Dask does.
+///         :func:`dask.threaded.get`.  The words ``priority``, ``retries``, ``timeout``, ``lane``, ``resources``,
+///         ``on_error``, ``memory_limit``, ``deadline``, ``width``, ``report``, ``progress`` and ``trace`` are
+///         errors, because nothing honours them yet.  Other keywords are ignored, as Dask does.
 ///
 /// Returns:
 ///     The value of the key, or a tuple for a list of keys, nested as the list is.

@@ -3,7 +3,7 @@
 //! No thread waits for another while it is attached: the other may need to attach.
 
 use pyo3::prelude::*;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a wait goes on before it looks for signals: Ctrl-C takes effect within this time.
 const SLICE: Duration = Duration::from_millis(50);
@@ -21,6 +21,28 @@ pub fn wait_with_signals(
         py.check_signals()?;
     }
     Ok(())
+}
+
+/// After this long other threads get their turn: the default of `sys.setswitchinterval`.
+const TURN: Duration = Duration::from_millis(5);
+
+/// How long this thread has had the interpreter to itself.
+pub struct Turn(Instant);
+
+impl Turn {
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Lets another thread have the interpreter when this one's turn is over.
+    ///
+    /// Python code gives way by itself; native code and chains of calls to C functions never would.
+    pub fn give_way(&mut self, py: Python<'_>) {
+        if self.0.elapsed() > TURN {
+            py.detach(|| {});
+            *self = Self::begin();
+        }
+    }
 }
 
 /// Waits detached, for as long as it takes; not for the main thread, which has signals to see.

@@ -342,7 +342,7 @@ impl<'py> Compiler<'py> {
         Ok(template)
     }
 
-    /// Lowers the inner graph of a fused task: each node that the output needs fills a slot, inputs first.
+    /// Lowers the inner graph of a fused task: each node fills a slot, inputs first.
     fn lower_inner(
         &mut self,
         inner: &Bound<'py, PyDict>,
@@ -402,7 +402,7 @@ impl<'py> Compiler<'py> {
     }
 }
 
-/// The steps that fill the slots which `output` needs, each after those it reads.
+/// The steps that fill the slots, each after those it reads and `output` last.
 ///
 /// `steps[k]` computes slot `n_inputs + k`.  A walk in post-order, like the one that ranks a graph.
 fn in_order(mut steps: Vec<Vec<Op>>, n_inputs: u32, output: u32) -> Lowered<Vec<Op>> {
@@ -422,7 +422,8 @@ fn in_order(mut steps: Vec<Vec<Op>>, n_inputs: u32, output: u32) -> Lowered<Vec<
             }
         }
     }
-    Ok(ops)
+    // Dask runs inner nodes that the output does not need, too: leave such a graph to it.
+    if order.is_complete() { Ok(ops) } else { Err(Obstacle::Unknown) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -452,6 +453,10 @@ impl InOrder {
             Visit::Open => Err(Obstacle::Unknown), // a cycle: Dask reports it
             Visit::Done => Ok(()),
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.state.iter().all(|&state| state == Visit::Done)
     }
 
     fn leave(&mut self) {

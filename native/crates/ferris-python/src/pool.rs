@@ -1,6 +1,6 @@
 //! The process-wide default pool, and its threads.
 
-use ferris_core::pool::{Pool, Ticket};
+use ferris_core::pool::{Demand, Pool, Ticket};
 use ferris_core::width::GRACE;
 use pyo3::prelude::*;
 use std::ptr;
@@ -49,19 +49,19 @@ pub fn generation() -> usize {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Lets the pool have more threads while a run is under way.
-pub struct Demand(&'static DefaultPool, usize);
+/// Lets the pool have more threads for as long as this lives.
+pub struct Share(&'static DefaultPool, Demand);
 
-impl Demand {
-    /// For a run that may use `n` threads beside the caller's.
-    pub fn raise(n: usize) -> Self {
+impl Share {
+    /// For a run with this demand.
+    pub fn take(demand: Demand) -> Self {
         let pool = current();
-        pool.raise_demand(n);
-        Self(pool, n)
+        pool.raise_demand(demand);
+        Self(pool, demand)
     }
 }
 
-impl Drop for Demand {
+impl Drop for Share {
     fn drop(&mut self) {
         self.0.lower_demand(self.1);
     }

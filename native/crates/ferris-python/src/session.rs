@@ -5,7 +5,7 @@
 //! which the caller withdraws at the end.
 
 use ferris_core::graph::Graph;
-use ferris_core::pool::Ticket;
+use ferris_core::pool::{Demand, Ticket};
 use ferris_core::run::{Hands, Run, run_alone};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -17,12 +17,12 @@ use std::time::Duration;
 use crate::compile::Compiled;
 use crate::error::{self, InternalError};
 use crate::interpret::{Interpreter, Raised};
-use crate::interpreter;
+use crate::interpreter::{self, Turn};
 use crate::pool;
 use crate::program::{Owned, Payload, Program};
 
-/// Signals are looked for after this many tasks; at 7 ns a look, that is 0.1 ns a task.
-const TASKS_BETWEEN_SIGNALS: u64 = 64;
+/// Signals and the clock are looked at after this many tasks; at 30 ns a look, that is 0.5 ns a task.
+const TASKS_BETWEEN_LOOKS: u64 = 64;
 
 /// What every worker of a run needs, beside the run itself.
 struct Job {
@@ -40,6 +40,9 @@ pub struct SharedRun {
     /// The first failure wins.
     failure: Mutex<Option<PyErr>>,
     ticket: OnceLock<Arc<Ticket<Arc<SharedRun>>>>,
+    /// The run's share of the pool.  It ends with the last helper, not with the caller: a helper that is stuck in
+    /// a task of a run that failed must not be counted on by the next run.
+    _share: pool::Share,
 }
 
 /// How a run is to be done.
@@ -61,20 +64,22 @@ pub fn run<T>(
         Worker::new(py, &job, None).run_alone(&graph)?;
         return collect(&graph, &targets);
     }
+    let n_helpers = plan.num_workers - 1;
+    let demand = if is_at_work() { Demand::Nested(n_helpers) } else { Demand::Outer(n_helpers) };
     let shared = Arc::new(SharedRun {
         run: Run::new(graph, plan.num_workers),
         job,
         failure: Mutex::new(None),
         ticket: OnceLock::new(),
+        _share: pool::Share::take(demand),
     });
-    call_workers(py, &shared, plan.num_workers)?;
+    call_workers(py, &shared)?;
     collect(shared.run.graph(), &targets)
 }
 
 /// Works on a shared run as its caller, to the end.
-fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>, num_workers: usize) -> PyResult<()> {
+fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
     let generation = pool::generation();
-    let _demand = pool::Demand::raise(if is_at_work() { 0 } else { num_workers - 1 });
     let _recall = Recall(shared);
     let mut worker = Worker::new(py, &shared.job, Some(shared));
     let mut seat = shared.run.caller();
@@ -148,13 +153,22 @@ struct Worker<'a, 'py> {
     shared: Option<&'a Arc<SharedRun>>,
     interpreter: Interpreter,
     n_tasks: u64,
+    turn: Turn,
     /// What stopped a run that nobody shares.
     failure: Option<PyErr>,
 }
 
 impl<'a, 'py> Worker<'a, 'py> {
     fn new(py: Python<'py>, job: &'a Job, shared: Option<&'a Arc<SharedRun>>) -> Self {
-        Self { py, job, shared, interpreter: Interpreter::default(), n_tasks: 0, failure: None }
+        Self {
+            py,
+            job,
+            shared,
+            interpreter: Interpreter::default(),
+            n_tasks: 0,
+            turn: Turn::begin(),
+            failure: None,
+        }
     }
 
     fn run_alone(&mut self, graph: &Graph<Payload>) -> PyResult<()> {
@@ -181,11 +195,17 @@ impl<'a, 'py> Worker<'a, 'py> {
         }
     }
 
-    /// Looks for signals from time to time.
+    /// Looks at signals and at the clock from time to time.
     #[inline]
     fn tick(&mut self) -> PyResult<()> {
         self.n_tasks += 1;
-        if self.n_tasks % TASKS_BETWEEN_SIGNALS == 0 { self.py.check_signals() } else { Ok(()) }
+        if self.n_tasks.is_multiple_of(TASKS_BETWEEN_LOOKS) { self.look_up() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look_up(&mut self) -> PyResult<()> {
+        self.turn.give_way(self.py);
+        self.py.check_signals()
     }
 
     /// Computes a task in a context of its own.
