@@ -13,6 +13,7 @@
 //! needs no helper, so nothing hangs.
 
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
+use crate::width::Watch;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -33,9 +34,9 @@ impl<T: Clone> Ticket<T> {
         lock(&self.0).clone()
     }
 
-    /// False once the ticket was withdrawn.
-    pub fn is_valid(&self) -> bool {
-        lock(&self.0).is_some()
+    /// Looks at what the ticket stands for, unless it was withdrawn; `look` may not take long.
+    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        lock(&self.0).as_ref().map(look)
     }
 
     /// Takes the invitation back; its content is for the caller to drop.
@@ -143,13 +144,28 @@ impl<T: Clone> Pool<T> {
         lock(&self.state).queue.retain(|queued| !Arc::ptr_eq(queued, ticket));
     }
 
-    /// Waits for a call that is still valid `grace` later; nothing when the pool was closed.
-    pub fn wait(&self, grace: Duration) -> Option<Arc<Ticket<T>>> {
+    /// Waits for a call that it is time to follow, which `joins` decides; nothing when the pool was closed.
+    pub fn wait(&self, joins: impl Fn(&T, &mut Watch) -> bool) -> Option<Arc<Ticket<T>>> {
         loop {
             let ticket = self.next_call()?;
-            pause(grace);
-            if ticket.is_valid() {
+            if self.watch(&ticket, &joins) {
                 return Some(ticket);
+            }
+        }
+    }
+
+    /// Watches a run until it is time to join; false when it is over first, or the pool was closed.
+    fn watch(&self, ticket: &Ticket<T>, joins: impl Fn(&T, &mut Watch) -> bool) -> bool {
+        let mut watch = Watch::begin();
+        loop {
+            pause(watch.pause());
+            if lock(&self.state).closed {
+                return false;
+            }
+            match ticket.look(|run| joins(run, &mut watch)) {
+                None => return false,
+                Some(true) => return true,
+                Some(false) => {}
             }
         }
     }
@@ -193,9 +209,9 @@ impl<T: Clone> Pool<T> {
 }
 
 /// Sleeps; a model has no clock.
-fn pause(grace: Duration) {
+fn pause(limit: Duration) {
     #[cfg(not(loom))]
-    std::thread::sleep(grace);
+    std::thread::sleep(limit);
     #[cfg(loom)]
-    let _: Duration = grace;
+    let _: Duration = limit;
 }

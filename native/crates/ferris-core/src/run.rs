@@ -60,6 +60,11 @@ impl<P> Run<P> {
         }
     }
 
+    /// The number of workers, for a thread that was called to look at.
+    pub fn width(&self) -> &Width {
+        &self.width
+    }
+
     /// The graph this run executes.
     pub fn graph(&self) -> &Graph<P> {
         &self.graph
@@ -95,6 +100,7 @@ impl<P> Run<P> {
         while let Some(index) = found
             && !self.is_over()
         {
+            self.width.begin_task();
             if !hands.compute(&self.graph, index) {
                 return self.stop();
             }

@@ -1,7 +1,6 @@
 //! The process-wide default pool, and its threads.
 
 use ferris_core::pool::{Demand, Pool, Ticket};
-use ferris_core::width::GRACE;
 use pyo3::prelude::*;
 use std::ptr;
 use std::sync::Arc;
@@ -89,7 +88,7 @@ pub fn cancel(ticket: &Arc<Ticket<Arc<SharedRun>>>) {
 #[pyfunction]
 pub fn serve(py: Python<'_>) {
     let _resign = Resign(current());
-    while let Some(ticket) = interpreter::wait(py, || current().wait(GRACE)) {
+    while let Some(ticket) = interpreter::wait(py, || current().wait(|run, watch| run.is_joined_by(watch))) {
         if let Some(shared) = ticket.redeem() {
             session::help(py, &shared);
         }

@@ -7,6 +7,7 @@
 use ferris_core::graph::Graph;
 use ferris_core::pool::{Demand, Ticket};
 use ferris_core::run::{Hands, Run, run_alone};
+use ferris_core::width::Watch;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell;
@@ -126,6 +127,11 @@ impl SharedRun {
 
     fn take_failure(&self) -> Option<PyErr> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// True when a thread that watches the run is to join it.
+    pub fn is_joined_by(&self, watch: &mut Watch) -> bool {
+        watch.joins(self.run.width())
     }
 
     /// The invitation to this run, made when first needed.
