@@ -30,7 +30,8 @@ def as_dict(dsk: object) -> dict[Any, Any]:
     graph = dsk if isinstance(dsk, dict) else _materialise(dsk)
     # Layers of an expression are made while it is materialised: the annotations are complete only now.
     _warn_of_annotations(_annotations(dsk))
-    return graph if type(graph) is dict else dict(graph)
+    # `items`, as a `HighLevelGraph` looks for each single key in all its layers.
+    return graph if type(graph) is dict else dict(graph.items())
 
 
 def _materialise(dsk: object) -> Mapping[Any, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import operator
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import dask
 import dask.config
@@ -47,6 +49,9 @@ _DASKS_OWN = {
 
 # Those of Dask's own options that it reads from its config, too.
 _DASKS_CONFIG = ("cache", "pool", "rerun_exceptions_locally")
+
+# Names that other libraries give to the same thing.
+_OTHER_NAMES = {"max_workers": "num_workers", "n_workers": "num_workers", "nworkers": "num_workers", "retry": "retries"}
 
 _KNOWN = _UNAVAILABLE | _DASKS_OWN.keys() | {"num_workers"}
 
@@ -113,7 +118,8 @@ def _refuse_unavailable(given: Mapping[str, Any]) -> None:
 
 def _warn_of_misspelt(given: Mapping[str, Any]) -> None:
     for name in given.keys() - _KNOWN:
-        for meant in difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.85):
+        close = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.8)
+        for meant in [_OTHER_NAMES[name]] if name in _OTHER_NAMES else close:
             msg = f"the option {name!r} is not known and has no effect; did you mean {meant!r}?"
             warn(msg)
 
@@ -144,13 +150,14 @@ def _num_workers(argument: object) -> int:
         where, value = "the config key 'num_workers'", dask.config.get("num_workers", None)
     if value is None:
         return int(dask.system.CPU_COUNT)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
         msg = f"{where} must be an int, not {value!r} of type {type(value).__name__}"
         raise TypeError(msg)
-    if value < 1:
+    number = operator.index(value)
+    if number < 1:
         msg = f"{where} must be at least 1, not {value!r}"
         raise ValueError(msg)
-    return value
+    return min(number, sys.maxsize)  # more workers than there can be tasks are as good as any larger number
 
 
 def _flag(where: str, value: object) -> bool:

@@ -50,8 +50,14 @@ def start_worker() -> None:
     its threads itself, see `_close_at_exit`.
     """
     thread = threading.Thread(target=_native.serve, name=f"ferris-{next(_numbers)}", daemon=True)
-    thread.start()
-    _threads.append(thread)
+    _threads.append(thread)  # before the start: Ctrl-C may come while it is waited for
+    try:
+        thread.start()
+    except BaseException:
+        if thread.ident is None:  # it never ran, so it does not count itself out
+            _threads.remove(thread)
+            _native.resign()
+        raise
 
 
 def _close_at_exit() -> None:

@@ -18,6 +18,9 @@ const UNRESOLVED: u8 = 4;
 /// Up to this many dependencies, repeats are found by a scan of those listed so far.
 const SCANNED: u32 = 8;
 
+/// More tasks or dependencies than this do not fit the indices, which leave room for a few markers.
+const MOST: usize = 1 << 31;
+
 /// One task: its payload, its place in the arrays and the two counters of its run.
 ///
 /// With a payload of 32 bytes a task fills one cache line.
@@ -83,6 +86,8 @@ pub enum Fault {
     Cycle(Vec<u32>),
     /// This task, which a target needs, was marked with [`Builder::set_unresolved`].
     Unresolved(u32),
+    /// There are more tasks or dependencies than indices of 32 bits can name.
+    TooLarge,
 }
 
 /// Collects the tasks of a graph and their dependencies.
@@ -91,8 +96,10 @@ pub struct Builder<P> {
     dependencies: Vec<u32>,
     /// The task whose dependencies are being listed.
     open: u32,
-    /// For tasks with many dependencies: the last task that listed this one, plus one.
-    listed_by: Vec<u32>,
+    /// How many lists were begun: the stamp of the open one.
+    stamp: u32,
+    /// For tasks with many dependencies: the stamp of the last list that named this one.
+    listed_in: Vec<u32>,
 }
 
 impl<P> Builder<P> {
@@ -102,7 +109,8 @@ impl<P> Builder<P> {
             tasks: Vec::with_capacity(n),
             dependencies: Vec::with_capacity(n + n / 2),
             open: 0,
-            listed_by: Vec::new(),
+            stamp: 0,
+            listed_in: Vec::new(),
         }
     }
 
@@ -132,11 +140,11 @@ impl<P> Builder<P> {
         let task = &mut self.tasks[index as usize];
         if task.n_dependencies > 0 {
             self.dependencies.truncate(task.first_dependency as usize);
-            self.listed_by.fill(0);
         }
         task.first_dependency = self.dependencies.len() as u32;
         task.n_dependencies = 0;
         self.open = index;
+        self.stamp += 1;
     }
 
     /// Records that the open task needs the value of `dependency`; repeats are ignored.
@@ -146,7 +154,7 @@ impl<P> Builder<P> {
         let repeated = if task.n_dependencies < SCANNED {
             listed.contains(&dependency)
         } else {
-            is_stamped(&mut self.listed_by, self.tasks.len(), self.open + 1, listed, dependency)
+            is_stamped(&mut self.listed_in, self.tasks.len(), self.stamp, listed, dependency)
         };
         if !repeated {
             self.dependencies.push(dependency);
@@ -159,6 +167,9 @@ impl<P> Builder<P> {
     /// Tasks that no target needs stay in the arrays but never become ready.
     pub fn finish(self, targets: &[u32]) -> Result<Graph<P>, Fault> {
         let Self { mut tasks, mut dependencies, .. } = self;
+        if tasks.len().max(dependencies.len()) > MOST {
+            return Err(Fault::TooLarge);
+        }
         let order = rank::depth_first(&tasks, &mut dependencies, targets)?;
         let n_targets = mark_targets(&mut tasks, targets);
         let n_to_run = order.iter().filter(|&&index| !tasks[index as usize].is_known()).count();

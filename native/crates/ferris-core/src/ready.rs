@@ -9,6 +9,7 @@
 use crate::deque::{self, Steal, Stealer};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
+use std::sync::OnceLock;
 
 /// The roots of a graph in rank order; each is taken once.
 struct Injector {
@@ -31,7 +32,7 @@ impl Injector {
 }
 
 /// One worker's own end of the ready tasks; whoever holds it is that worker.
-pub struct Worker {
+pub struct Seat {
     slot: usize,
     deque: deque::Worker<u32>,
     /// The task to run next, which no thief sees.  Empty whenever the worker looks for work elsewhere.
@@ -39,7 +40,7 @@ pub struct Worker {
     n_steals: u64,
 }
 
-impl Worker {
+impl Seat {
     fn new(slot: usize) -> Self {
         Self { slot, deque: deque::Worker::new_lifo(), next: None, n_steals: 0 }
     }
@@ -66,50 +67,74 @@ impl Worker {
 /// The ready tasks of one run.
 pub struct Ready {
     injector: Injector,
-    /// The thieves' ends, by slot.
-    stealers: Box<[Stealer<u32>]>,
-    /// Workers nobody holds at the moment.
-    free: Mutex<Vec<Worker>>,
+    /// The thieves' ends, by slot; those of seats that were never taken are empty.
+    stealers: Box<[OnceLock<Stealer<u32>>]>,
+    /// Seats that exist; thieves look no further.
+    n_seats: AtomicUsize,
+    /// Seats that nobody holds at the moment.
+    free: Mutex<Vec<Seat>>,
 }
 
 impl Ready {
     /// The ready tasks at the start of a run, for at most `n_workers` workers.
     pub fn new(roots: &[u32], n_workers: usize) -> Self {
-        let free: Vec<Worker> = (0..n_workers).rev().map(Worker::new).collect();
-        let stealers = free.iter().rev().map(|worker| worker.deque.stealer()).collect();
-        let injector = Injector { roots: roots.into(), taken: AtomicUsize::new(0) };
-        Self { injector, stealers, free: Mutex::new(free) }
+        Self {
+            injector: Injector { roots: roots.into(), taken: AtomicUsize::new(0) },
+            stealers: std::iter::repeat_with(OnceLock::new).take(n_workers).collect(),
+            n_seats: AtomicUsize::new(0),
+            free: Mutex::new(Vec::new()),
+        }
     }
 
-    /// A worker that nobody holds.
-    pub fn hire(&self) -> Option<Worker> {
-        lock(&self.free).pop()
+    /// A seat that nobody holds.
+    pub fn hire(&self) -> Option<Seat> {
+        let mut free = lock(&self.free);
+        free.pop().or_else(|| self.add_seat())
     }
 
-    /// Gives a worker back.
+    /// One more seat, as long as there may be one; to be called with `free` locked.
+    fn add_seat(&self) -> Option<Seat> {
+        let slot = self.n_seats.load(Ordering::Relaxed);
+        let seat = Seat::new(slot);
+        self.stealers.get(slot)?.set(seat.deque.stealer()).ok()?;
+        // Release: who sees the number sees the stealer.
+        self.n_seats.store(slot + 1, Ordering::Release);
+        Some(seat)
+    }
+
+    /// Gives a seat back.
     ///
     /// Tasks may be left in its deque when the run is over; thieves still see them.
-    pub fn dismiss(&self, worker: Worker) {
-        lock(&self.free).push(worker);
+    pub fn dismiss(&self, seat: Seat) {
+        lock(&self.free).push(seat);
     }
 
-    /// The next task for `worker`: its own newest, else another's oldest, else a root.
+    /// The next task for whoever holds `seat`: its own newest, else another's oldest, else a root.
     #[inline]
-    pub fn find(&self, worker: &mut Worker) -> Option<u32> {
-        worker.pop().or_else(|| self.steal(worker)).or_else(|| self.injector.take())
+    pub fn find(&self, seat: &mut Seat) -> Option<u32> {
+        seat.pop().or_else(|| self.steal(seat)).or_else(|| self.injector.take())
     }
 
     /// True when somebody who looks now would find a task.
     pub fn has_work(&self) -> bool {
-        !self.injector.is_empty() || self.stealers.iter().any(|stealer| !stealer.is_empty())
+        !self.injector.is_empty() || self.stealers_from(0).any(|stealer| !stealer.is_empty())
     }
 
     /// The oldest task of the first worker after `thief` that has one.
-    fn steal(&self, thief: &mut Worker) -> Option<u32> {
-        let (before, after) = self.stealers.split_at(thief.slot);
-        let task = after[1..].iter().chain(before).find_map(steal_from)?;
+    #[inline]
+    fn steal(&self, thief: &mut Seat) -> Option<u32> {
+        let n_others = self.n_seats.load(Ordering::Acquire) - 1;
+        let task = self.stealers_from(thief.slot + 1).take(n_others).find_map(steal_from)?;
         thief.n_steals += 1;
         Some(task)
+    }
+
+    /// The thieves' ends of all seats, beginning with one slot and going round.
+    #[inline]
+    fn stealers_from(&self, slot: usize) -> impl Iterator<Item = &Stealer<u32>> {
+        let seats = &self.stealers[..self.n_seats.load(Ordering::Acquire)];
+        let (before, after) = seats.split_at(slot.min(seats.len()));
+        after.iter().chain(before).filter_map(OnceLock::get)
     }
 }
 
@@ -131,7 +156,7 @@ fn steal_from(victim: &Stealer<u32>) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn two(roots: &[u32]) -> (Ready, Worker, Worker) {
+    fn two(roots: &[u32]) -> (Ready, Seat, Seat) {
         let ready = Ready::new(roots, 2);
         let (one, other) = (ready.hire().unwrap(), ready.hire().unwrap());
         (ready, one, other)

@@ -2,7 +2,7 @@
 
 use crate::bell::Bell;
 use crate::graph::{Alone, Graph, Shared};
-use crate::ready::{Ready, Worker};
+use crate::ready::{Ready, Seat};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::width::Width;
 use std::time::Duration;
@@ -83,17 +83,17 @@ impl<P> Run<P> {
         self.caller.ring();
     }
 
-    /// The caller's worker.
+    /// The caller's seat.
     ///
     /// # Panics
-    /// When it was hired already.
-    pub fn caller(&self) -> Worker {
-        self.ready.hire().expect("the run has a worker for its caller")
+    /// When it was taken already.
+    pub fn caller(&self) -> Seat {
+        self.ready.hire().expect("the run has a seat for its caller")
     }
 
     /// Works until there is nothing more to do, for the moment or for good.
-    pub fn work(&self, worker: &mut Worker, hands: &mut impl Hands<P>) {
-        let mut found = self.ready.find(worker);
+    pub fn work(&self, seat: &mut Seat, hands: &mut impl Hands<P>) {
+        let mut found = self.ready.find(seat);
         if found.is_some() && self.ready.has_work() {
             self.share(hands);
         }
@@ -104,18 +104,18 @@ impl<P> Run<P> {
             if !hands.compute(&self.graph, index) {
                 return self.stop();
             }
-            self.settle(worker, hands, index);
-            found = self.ready.find(worker);
+            self.settle(seat, hands, index);
+            found = self.ready.find(seat);
         }
     }
 
     /// Accounts for the end of a task.
-    fn settle(&self, worker: &mut Worker, hands: &mut impl Hands<P>, index: u32) {
+    fn settle(&self, seat: &mut Seat, hands: &mut impl Hands<P>, index: u32) {
         let mut has_surplus = false;
         let is_target = self.graph.settle::<Shared>(
             index,
             |payload| hands.release(payload),
-            |task| has_surplus |= worker.push(task),
+            |task| has_surplus |= seat.push(task),
         );
         if has_surplus {
             self.share(hands);
@@ -148,10 +148,10 @@ impl<P> Run<P> {
         let mut n_steals = 0;
         let mut is_in = self.width.arrive();
         while is_in {
-            let mut worker = self.ready.hire().expect("there is a seat for every worker that was counted in");
-            self.work(&mut worker, hands);
-            n_steals += worker.take_n_steals();
-            self.ready.dismiss(worker); // before it is counted out: the next one in needs the seat
+            let mut seat = self.ready.hire().expect("there is a seat for every worker that was counted in");
+            self.work(&mut seat, hands);
+            n_steals += seat.take_n_steals();
+            self.ready.dismiss(seat); // before it is counted out: the next one in needs the seat
             self.width.leave();
             is_in = self.has_work_left() && self.width.enter();
         }

@@ -1,6 +1,7 @@
 //! Atomics, locks and reference counts: the standard library's, or loom's under `--cfg loom`.
 //!
-//! Nothing else in this crate names `std::sync`, so that a loom model sees every operation.
+//! Nothing else in this crate names `std::sync`, so that a loom model sees every operation.  The one exception is
+//! the `OnceLock` of `ready`, which is only set with a lock held.
 
 #[cfg(loom)]
 pub use loom::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};

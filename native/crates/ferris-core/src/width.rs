@@ -77,6 +77,10 @@ impl Width {
     }
 
     /// Counts a worker in, unless the run is full.
+    ///
+    /// Relaxed is enough for the seat to be free: a leaver gives its seat back, under a lock, before it counts
+    /// itself out, so a newcomer that read the lower count and found the seat taken would have read the count
+    /// before it was written.
     pub fn enter(&self) -> bool {
         let one_more = |present| (present < self.limit).then_some(present + 1);
         self.present.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()

@@ -8,6 +8,8 @@
 //! the way without unwinding.
 
 use pyo3::ffi::{self, Py_ssize_t};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
 use std::ffi::c_int;
 use std::ptr;
 
@@ -16,8 +18,8 @@ pub type Object = *mut ffi::PyObject;
 
 /// The entry points into CPython, each read from memory where it is called.
 ///
-/// `PyO3` declares the same functions as ones that never unwind.  Link-time optimisation merges the declarations,
-/// and a call it can see through loses its landing pad; a volatile read is one it cannot see through.
+/// `PyO3` declares the same functions as ones that never unwind.  A module has one declaration of a function, so a
+/// call that the compiler can see through loses its landing pad; a volatile read is one it cannot see through.
 mod entry {
     use super::{Object, Py_ssize_t, c_int};
     use std::ptr;
@@ -28,6 +30,10 @@ mod entry {
         fn PyObject_RichCompareBool(left: Object, right: Object, op: c_int) -> c_int;
         fn PySet_Add(set: Object, item: Object) -> c_int;
         fn PyDict_SetItem(dict: Object, key: Object, value: Object) -> c_int;
+        fn PyObject_Call(f: Object, args: Object, kwargs: Object) -> Object;
+        fn PyObject_GetAttr(object: Object, name: Object) -> Object;
+        fn PyObject_Repr(object: Object) -> Object;
+        fn PyObject_Str(object: Object) -> Object;
         fn Py_DecRef(object: Object);
     }
 
@@ -47,6 +53,9 @@ mod entry {
     type Compare = unsafe extern "C-unwind" fn(Object, Object, c_int) -> c_int;
     type Add = unsafe extern "C-unwind" fn(Object, Object) -> c_int;
     type Set = unsafe extern "C-unwind" fn(Object, Object, Object) -> c_int;
+    type Call = unsafe extern "C-unwind" fn(Object, Object, Object) -> Object;
+    type GetAttr = unsafe extern "C-unwind" fn(Object, Object) -> Object;
+    type Text = unsafe extern "C-unwind" fn(Object) -> Object;
     type Drop = unsafe extern "C-unwind" fn(Object);
 
     pub static VECTORCALL: Entry<Vectorcall> = Entry(PyObject_Vectorcall);
@@ -54,6 +63,10 @@ mod entry {
     pub static COMPARE: Entry<Compare> = Entry(PyObject_RichCompareBool);
     pub static SET_ADD: Entry<Add> = Entry(PySet_Add);
     pub static DICT_SET: Entry<Set> = Entry(PyDict_SetItem);
+    pub static CALL: Entry<Call> = Entry(PyObject_Call);
+    pub static GET_ATTR: Entry<GetAttr> = Entry(PyObject_GetAttr);
+    pub static REPR: Entry<Text> = Entry(PyObject_Repr);
+    pub static STR: Entry<Text> = Entry(PyObject_Str);
     pub static DECREF: Entry<Drop> = Entry(Py_DecRef);
 }
 
@@ -85,21 +98,11 @@ fn guarded<R>(call: impl FnOnce() -> R) -> R {
 /// The thread is attached.  `args` points to as many objects as there are arguments, all alive for the call,
 /// and the word before it may be written to.  `names` is null or a tuple of strings.
 #[inline]
-pub unsafe fn vectorcall(function: Object, args: *const Object, n: usize, names: Object) -> Object {
+pub unsafe fn vectorcall(function: Object, args: *mut Object, n: usize, names: Object) -> Object {
     // SAFETY: by the conditions above.
     guarded(|| unsafe {
         entry::VECTORCALL.get()(function, args, n | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET, names)
     })
-}
-
-/// Calls `function` with one argument.
-///
-/// # Safety
-/// The thread is attached; both objects are alive for the call.
-pub unsafe fn call_with(function: Object, argument: Object) -> Object {
-    let args = [ptr::null_mut(), argument];
-    // SAFETY: one argument, with a spare word before it.
-    unsafe { vectorcall(function, args.as_ptr().add(1), 1, ptr::null_mut()) }
 }
 
 /// The hash of an object, or -1 with the error set.
@@ -155,7 +158,71 @@ pub unsafe fn decref(object: Object) {
 /// The thread is attached; the object is alive.
 #[inline]
 pub unsafe fn incref(object: Object) -> Object {
-    // SAFETY: by the conditions above.
+    // SAFETY: by the condition above.
     unsafe { ffi::Py_INCREF(object) };
     object
+}
+
+/// Calls a function with positional arguments.
+pub fn call<'py, const N: usize>(
+    function: &Bound<'py, PyAny>,
+    args: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut words = vec![ptr::null_mut(); N + 1];
+    words[1..].copy_from_slice(&args.map(Bound::as_ptr));
+    // SAFETY: `function` says that the thread is attached; N arguments, with a spare word before them.
+    let result = unsafe { vectorcall(function.as_ptr(), words.as_mut_ptr().add(1), N, ptr::null_mut()) };
+    owned(function.py(), result)
+}
+
+/// Calls a function with positional and keyword arguments.
+pub fn call_keywords<'py>(
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let kwargs = kwargs.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: `function` says that the thread is attached; all objects are alive.
+    let result = guarded(|| unsafe { entry::CALL.get()(function.as_ptr(), args.as_ptr(), kwargs) });
+    owned(function.py(), result)
+}
+
+/// An attribute, which may be a property written in Python.
+pub fn get_attr<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `object` says that the thread is attached.
+    owned(object.py(), guarded(|| unsafe { entry::GET_ATTR.get()(object.as_ptr(), name.as_ptr()) }))
+}
+
+/// The `repr` of an object.
+pub fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `object` says that the thread is attached.
+    owned(object.py(), guarded(|| unsafe { entry::REPR.get()(object.as_ptr()) }))
+}
+
+/// The `str` of an object.
+pub fn text<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `object` says that the thread is attached.
+    owned(object.py(), guarded(|| unsafe { entry::STR.get()(object.as_ptr()) }))
+}
+
+/// True when two objects are equal.
+pub fn is_equal(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // SAFETY: `left` says that the thread is attached.
+    match unsafe { equal(left.as_ptr(), right.as_ptr()) } {
+        -1 => Err(PyErr::fetch(left.py())),
+        answer => Ok(answer == 1),
+    }
+}
+
+/// Sets an item of a dict.
+pub fn set_item(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: `dict` says that the thread is attached.
+    let is_set = unsafe { dict_set(dict.as_ptr(), key.as_ptr(), value.as_ptr()) };
+    if is_set { Ok(()) } else { Err(PyErr::fetch(dict.py())) }
+}
+
+/// A new reference, or the error that is set.
+fn owned(py: Python<'_>, object: Object) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the callers pass a new reference, or null with the error set.
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }
 }

@@ -6,16 +6,17 @@
 
 use ferris_core::graph::{Builder, Fault, Graph};
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::collections::HashMap;
 
-use crate::call::Object;
-use crate::error::{self, CycleError, MissingDependencyError, MissingKeyError};
+use crate::call::{self, Object};
+use crate::error::{self, CycleError, GraphError, MissingDependencyError, MissingKeyError};
 use crate::interpreter::Turn;
 use crate::keys::{KeyTable, for_each_item};
 use crate::lower::{Lowered, Obstacle, Subgraph};
-use crate::program::{Op, Owned, Payload, Program, Template, Word, Words, Work};
+use crate::program::{Owned, Payload, Program, Template, Word, Work};
 use crate::spec::{Spec, Type};
 
 /// The clock is looked at after this many tasks: every 0.1 ms.
@@ -29,7 +30,7 @@ pub struct Compiled {
     pub targets: Vec<u32>,
 }
 
-/// Compiles what `targets` need of a graph.
+/// Compiles a graph, to be run for `targets`.
 pub fn compile(dsk: &Bound<'_, PyDict>, targets: &[Bound<'_, PyAny>]) -> PyResult<Compiled> {
     let mut compiler = Compiler::new(dsk)?;
     compiler.add_tasks()?;
@@ -51,8 +52,8 @@ pub struct Compiler<'py> {
     pub held: Vec<Owned>,
     /// Templates of fused subgraphs, which Dask shares between the tasks of a layer.
     pub subgraphs: HashMap<Subgraph, Option<u32>>,
-    /// Tasks with a dependency that is no key, and that dependency.
-    unresolved: Vec<(u32, Py<PyAny>)>,
+    /// Tasks that cannot be run, and why; each is an error only when it is needed.
+    unresolved: Vec<(u32, Obstacle)>,
     n_called: usize,
     n_inlined: usize,
 }
@@ -118,17 +119,18 @@ impl<'py> Compiler<'py> {
     fn convert(&self, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let converted =
             self.spec.convert(key, value, &self.snapshot).map_err(|cause| error::unreadable(key, cause))?;
-        self.snapshot.set_item(key, &converted)?;
+        call::set_item(&self.snapshot, key, &converted)?;
         Ok(converted)
     }
 
     fn is_self_alias(&self, key: &Bound<'py, PyAny>, node: &Bound<'py, PyAny>) -> PyResult<bool> {
         // SAFETY: the node is alive, and the field is read only where it exists.
         unsafe {
-            if Type::of(node.as_ptr()) != self.spec.alias {
+            if !self.spec.is_alias(Type::of(node.as_ptr())) {
                 return Ok(false);
             }
-            error::borrow(self.py, self.spec.target.of(node.as_ptr())).eq(key)
+            let target = self.spec.target.of(node.as_ptr());
+            if target.is_null() { Ok(false) } else { call::is_equal(&error::borrow(self.py, target), key) }
         }
     }
 
@@ -137,6 +139,7 @@ impl<'py> Compiler<'py> {
         for index in 0..self.n_tasks() {
             self.add_work(index)?;
             if index % TASKS_BETWEEN_LOOKS == 0 {
+                turn.since_look();
                 turn.give_way(self.py);
             }
         }
@@ -152,12 +155,13 @@ impl<'py> Compiler<'py> {
         };
         match work {
             Ok(work) => self.builder.payload_mut(index).work = work,
-            Err(Obstacle::Missing(key)) => {
-                self.builder.set_unresolved(index);
-                self.unresolved.push((index, key));
+            Err(Obstacle::Raised(cause)) if !error::is_ordinary(self.py, &cause) => {
+                return Err(cause);
             }
-            Err(Obstacle::Unknown) => unreachable!("a node can always be called"),
-            Err(Obstacle::Raised(cause)) => return Err(error::unreadable(&self.key(index), cause)),
+            Err(obstacle) => {
+                self.builder.set_unresolved(index);
+                self.unresolved.push((index, obstacle));
+            }
         }
         Ok(())
     }
@@ -203,10 +207,15 @@ impl<'py> Compiler<'py> {
     /// Records that the open task needs the value of `key`.
     ///
     /// # Safety
-    /// `key` is alive.
+    /// `key` is alive, or null for a reference whose key was never set.
     pub unsafe fn depends_on(&mut self, key: Object) -> Lowered<u32> {
+        if key.is_null() {
+            return Err(Obstacle::Unknown);
+        }
         // SAFETY: by the condition above; the snapshot keeps the keys of the table alive.
         unsafe {
+            // Hashing and comparing may run Python code, which may take the key out of the node it was read from.
+            let _held = Owned::new(key);
             let found = self.table.find(self.py, key)?;
             let missing = || Obstacle::Missing(error::borrow(self.py, key).unbind());
             let dependency = found.ok_or_else(missing)?;
@@ -226,18 +235,14 @@ impl<'py> Compiler<'py> {
         self.n_called += 1;
         let node = self.nodes[index as usize];
         // SAFETY: the snapshot keeps the node alive.
-        let dependencies = unsafe { error::borrow(self.py, node) }.getattr("dependencies")?;
-        for key in dependencies.try_iter()? {
-            let key = key?;
-            // SAFETY: `key` is alive.
+        let dependencies =
+            call::get_attr(&unsafe { error::borrow(self.py, node) }, intern!(self.py, "dependencies"))?;
+        let dependencies = call::call(self.py.get_type::<PyTuple>().as_any(), [&dependencies])?;
+        for key in dependencies.cast_exact::<PyTuple>().map_err(PyErr::from)?.iter_borrowed() {
+            // SAFETY: the tuple keeps the key alive.
             unsafe { self.depends_on(key.as_ptr())? };
         }
         Ok(Work::Node(node))
-    }
-
-    fn key(&self, index: u32) -> Bound<'py, PyAny> {
-        // SAFETY: the snapshot keeps the key alive.
-        unsafe { error::borrow(self.py, self.table.key(index)) }
     }
 
     fn finish(self, targets: &[Bound<'_, PyAny>]) -> PyResult<Compiled> {
@@ -253,7 +258,7 @@ impl<'py> Compiler<'py> {
         };
         match self.builder.finish(&targets) {
             Ok(graph) => Ok(Compiled { graph, program, targets }),
-            Err(fault) => Err(describe(self.py, &program, &self.unresolved, &fault)),
+            Err(fault) => Err(describe(self.py, &program, self.unresolved, &fault)),
         }
     }
 
@@ -279,49 +284,22 @@ fn explain_unhashable(key: &Bound<'_, PyAny>, cause: PyErr) -> PyErr {
 }
 
 /// The error for a graph that cannot be run.
-fn describe(py: Python<'_>, program: &Program, unresolved: &[(u32, Py<PyAny>)], fault: &Fault) -> PyErr {
+fn describe(py: Python<'_>, program: &Program, unresolved: Vec<(u32, Obstacle)>, fault: &Fault) -> PyErr {
     let name = |index: u32| error::repr(&program.key(py, index));
     match fault {
         Fault::Cycle(tasks) => {
             let path: Vec<_> = tasks.iter().chain(tasks.first()).map(|&index| name(index)).collect();
             CycleError::new_err(format!("Cycle detected in the graph: {}", path.join(" -> ")))
         }
-        Fault::Unresolved(index) => {
-            let missing = unresolved.iter().find(|(task, _)| task == index);
-            let missing = missing.map_or_else(String::new, |(_, key)| error::repr(key.bind(py)));
-            let text =
-                format!("Missing dependency {missing} of task {}: the graph has no such key", name(*index));
-            MissingDependencyError::new_err(text)
-        }
+        Fault::TooLarge => GraphError::new_err("the graph has more than 2**31 tasks or dependencies"),
+        Fault::Unresolved(index) => match unresolved.into_iter().find(|(task, _)| task == index) {
+            Some((_, Obstacle::Missing(key))) => {
+                let (key, task) = (error::repr(key.bind(py)), name(*index));
+                let text = format!("Missing dependency {key} of task {task}: the graph has no such key");
+                MissingDependencyError::new_err(text)
+            }
+            Some((_, Obstacle::Raised(cause))) => error::unreadable(&program.key(py, *index), cause),
+            _ => unreachable!("a node can always be called, and a task without an obstacle is resolved"),
+        },
     }
-}
-
-/// The positional arguments of a node as a tuple, if they are one.
-///
-/// # Safety
-/// `args` is alive, or null.
-pub unsafe fn as_tuple(py: Python<'_>, args: Object) -> Lowered<Bound<'_, PyTuple>> {
-    // SAFETY: by the condition above.
-    let args = unsafe { Bound::from_borrowed_ptr_or_opt(py, args) };
-    args.and_then(|args| args.cast_into_exact().ok()).ok_or(Obstacle::Unknown)
-}
-
-/// The keyword arguments of a node as a dict, if they are one.
-///
-/// # Safety
-/// `kwargs` is alive, or null.
-pub unsafe fn as_dict(py: Python<'_>, kwargs: Object) -> Lowered<Bound<'_, PyDict>> {
-    // SAFETY: by the condition above.
-    let kwargs = unsafe { Bound::from_borrowed_ptr_or_opt(py, kwargs) };
-    kwargs.and_then(|kwargs| kwargs.cast_into_exact().ok()).ok_or(Obstacle::Unknown)
-}
-
-/// A template without parameters.
-pub fn template(ops: Vec<Op>) -> Template {
-    Template { ops, n_slots: 0 }
-}
-
-/// No words at all.
-pub fn no_words() -> Words {
-    Words::between(0, 0)
 }

@@ -1,9 +1,11 @@
 //! The exceptions of `dask_ferris.exceptions`, and how a graph's faults become them.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::{ffi, import_exception};
+use pyo3::types::{PyList, PyString};
+use pyo3::{ffi, import_exception, intern};
 
-use crate::call::Object;
+use crate::call::{self, Object};
 
 import_exception!(dask_ferris.exceptions, CycleError);
 import_exception!(dask_ferris.exceptions, GraphError);
@@ -11,33 +13,62 @@ import_exception!(dask_ferris.exceptions, InternalError);
 import_exception!(dask_ferris.exceptions, MissingDependencyError);
 import_exception!(dask_ferris.exceptions, MissingKeyError);
 
-/// The `repr` of a key, or a placeholder when its `repr` fails.
+/// The `repr` of a key, or a placeholder when that fails; never Ctrl-C, see [`is_ordinary`].
 pub fn repr(key: &Bound<'_, PyAny>) -> String {
-    key.repr().map_or_else(|_| format!("<{} object>", key.get_type()), |text| text.to_string())
+    describe(key).unwrap_or_else(|_| format!("<{} object>", key.get_type()))
+}
+
+fn describe(key: &Bound<'_, PyAny>) -> PyResult<String> {
+    call::repr(key)?.extract()
+}
+
+/// True for an `Exception`; false for Ctrl-C and its like, which nobody may swallow.
+pub fn is_ordinary(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
 }
 
 /// `GraphError` for a node that raised while it was read; what it raised is the cause.
-///
-/// Anything but an `Exception` (Ctrl-C above all) is passed on as it is.
 pub fn unreadable(key: &Bound<'_, PyAny>, cause: PyErr) -> PyErr {
     let py = key.py();
-    if !cause.is_instance_of::<pyo3::exceptions::PyException>(py) {
-        return cause;
-    }
-    let text = format!("the graph node of key {} could not be read: {}", repr(key), cause.value(py));
-    let error = GraphError::new_err(text);
+    let reason = call::text(cause.value(py).as_any()).and_then(|text| text.extract::<String>());
+    let reason = reason.unwrap_or_else(|_| cause.get_type(py).to_string());
+    let error =
+        GraphError::new_err(format!("the graph node of key {} could not be read: {reason}", repr(key)));
     error.set_cause(py, Some(cause));
     error
 }
 
-/// Adds a note to an exception, once; an exception that takes no notes stays as it is.
-pub fn add_note(py: Python<'_>, error: &PyErr, note: &str) {
-    let value = error.value(py);
-    let noted = value.getattr("__notes__").and_then(|notes| notes.contains(note)).unwrap_or(false);
-    if !noted && let Err(refused) = value.call_method1("add_note", (note,)) {
-        // The task's own exception is what matters: an override that raises must not hide it.
-        drop(refused);
+/// Notes on a task's exception which task it was.
+///
+/// An exception that refuses, or a key without a `repr`, leaves it as it is: the task's own exception is what
+/// matters.  Ctrl-C meanwhile takes its place.
+pub fn note_key(error: PyErr, key: &Bound<'_, PyAny>) -> PyErr {
+    match try_note_key(&error, key) {
+        Err(interrupt) if !is_ordinary(key.py(), &interrupt) => interrupt,
+        _ => error,
     }
+}
+
+fn try_note_key(error: &PyErr, key: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = key.py();
+    let value = error.value(py).as_any();
+    let note = PyString::new(py, &format!("raised by the task of key {}", describe(key)?)).into_any();
+    if !is_noted(value, &note)? {
+        call::call(&call::get_attr(value, intern!(py, "add_note"))?, [&note])?;
+    }
+    Ok(())
+}
+
+/// True when an exception that is raised again has the note already.
+fn is_noted(value: &Bound<'_, PyAny>, note: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let notes = call::get_attr(value, intern!(value.py(), "__notes__"));
+    let Ok(notes) = notes.and_then(|notes| Ok(notes.cast_into_exact::<PyList>()?)) else { return Ok(false) };
+    for earlier in notes.iter() {
+        if call::is_equal(&earlier, note)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A borrowed pointer as a bound reference.

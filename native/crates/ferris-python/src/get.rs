@@ -5,8 +5,9 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
+use crate::call;
 use crate::compile::compile;
 use crate::options::{Resolved, resolve};
 use crate::pool;
@@ -56,7 +57,8 @@ pub fn get<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = dsk.py();
     let Resolved::Run(plan) = resolve(py, options)? else {
-        return py.import("dask.threaded")?.getattr("get")?.call((dsk, keys), options);
+        let threaded = py.import("dask.threaded")?.getattr("get")?;
+        return call::call_keywords(&threaded, &PyTuple::new(py, [dsk, keys])?, options);
     };
     let graph = as_dict(dsk)?;
     let request = Request::read(keys)?;
@@ -66,8 +68,8 @@ pub fn get<'py>(
 }
 
 /// What a graph was compiled to; see :func:`compile`.
-#[pyclass(frozen, get_all, module = "dask_ferris._native")]
-pub struct Program {
+#[pyclass(name = "Program", frozen, get_all, module = "dask_ferris._native")]
+pub struct Summary {
     /// Tasks in the graph, needed or not.
     n_tasks: usize,
     /// Tasks that were lowered to native argument programs, or whose value is known.
@@ -78,10 +80,10 @@ pub struct Program {
 
 /// Compile a graph as :func:`get` does, run nothing and say what came out.
 #[pyfunction(name = "compile")]
-pub fn compile_only(dsk: &Bound<'_, PyAny>, keys: &Bound<'_, PyAny>) -> PyResult<Program> {
+pub fn compile_only(dsk: &Bound<'_, PyAny>, keys: &Bound<'_, PyAny>) -> PyResult<Summary> {
     let graph = as_dict(dsk)?;
     let compiled = compile(&graph, Request::read(keys)?.keys())?;
-    Ok(Program {
+    Ok(Summary {
         n_tasks: compiled.graph.len(),
         n_inlined: compiled.program.n_inlined,
         n_called: compiled.program.n_called,
@@ -96,8 +98,8 @@ fn as_dict<'py>(dsk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     {
         return Ok(dict.clone());
     }
-    let dict = py.import("dask_ferris._graph")?.call_method1("as_dict", (dsk,))?;
-    Ok(dict.cast_into_exact()?)
+    let as_dict = py.import("dask_ferris._graph")?.getattr("as_dict")?;
+    Ok(call::call(&as_dict, [dsk])?.cast_into_exact()?)
 }
 
 /// True inside `with dask.annotate(...)`.
@@ -106,5 +108,5 @@ fn has_annotations(py: Python<'_>) -> PyResult<bool> {
     let get = ANNOTATIONS.get_or_try_init(py, || {
         py.import("dask")?.getattr(intern!(py, "get_annotations")).map(Bound::unbind)
     })?;
-    get.bind(py).call0()?.is_truthy()
+    call::call(get.bind(py), [])?.is_truthy()
 }

@@ -78,7 +78,7 @@ impl Interpreter {
         template: u32,
         n: usize,
     ) -> Result<(), Raised> {
-        let Template { ops, n_slots } = &program.templates[template as usize];
+        let Template { ops, n_slots, .. } = &program.templates[template as usize];
         let frame = self.stack.len() - n;
         self.stack.resize(frame + *n_slots as usize, ptr::null_mut());
         for op in ops {
@@ -116,7 +116,8 @@ impl Interpreter {
                 }
                 Op::Call { function, n_positional, names, n } => {
                     let names = names.as_ref().map_or(ptr::null_mut(), Owned::get);
-                    let args = self.stack.as_ptr().add(self.stack.len() - *n as usize);
+                    let first = self.stack.len() - *n as usize;
+                    let args = self.stack.as_mut_ptr().add(first);
                     let result = call::vectorcall(function.get(), args, *n_positional as usize, names);
                     return self.replace(*n as usize, result);
                 }
@@ -178,7 +179,7 @@ unsafe fn call_words(function: Object, words: &[Word], graph: &Graph<Payload>) -
     }
     // SAFETY: as many arguments as there are words have been written, and one word before them is spare.
     raised(unsafe {
-        call::vectorcall(function, args.as_ptr().add(1).cast::<Object>(), words.len(), ptr::null_mut())
+        call::vectorcall(function, args.as_mut_ptr().add(1).cast::<Object>(), words.len(), ptr::null_mut())
     })
 }
 
@@ -188,7 +189,7 @@ unsafe fn call_many(function: Object, words: &[Word], graph: &Graph<Payload>) ->
     args.push(ptr::null_mut());
     args.extend(words.iter().map(|&word| value_of(word, graph)));
     // SAFETY: as in `call_words`.
-    raised(unsafe { call::vectorcall(function, args.as_ptr().add(1), words.len(), ptr::null_mut()) })
+    raised(unsafe { call::vectorcall(function, args.as_mut_ptr().add(1), words.len(), ptr::null_mut()) })
 }
 
 /// Calls a node with the values it depends on.
@@ -207,7 +208,8 @@ unsafe fn call_node(
                 return Err(Raised);
             }
         }
-        raised(call::call_with(node, values.get()))
+        let mut args = [ptr::null_mut(), values.get()];
+        raised(call::vectorcall(node, args.as_mut_ptr().add(1), 1, ptr::null_mut()))
     }
 }
 

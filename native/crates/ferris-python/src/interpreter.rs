@@ -27,18 +27,29 @@ pub fn wait_with_signals(
 const TURN: Duration = Duration::from_millis(5);
 
 /// How long this thread has had the interpreter to itself.
-pub struct Turn(Instant);
+pub struct Turn {
+    began: Instant,
+    looked: Instant,
+}
 
 impl Turn {
     pub fn begin() -> Self {
-        Self(Instant::now())
+        let now = Instant::now();
+        Self { began: now, looked: now }
+    }
+
+    /// The time since this was last asked.
+    pub fn since_look(&mut self) -> Duration {
+        let elapsed = self.looked.elapsed();
+        self.looked += elapsed;
+        elapsed
     }
 
     /// Lets another thread have the interpreter when this one's turn is over.
     ///
     /// Python code gives way by itself; native code and chains of calls to C functions never would.
     pub fn give_way(&mut self, py: Python<'_>) {
-        if self.0.elapsed() > TURN {
+        if self.looked - self.began > TURN {
             py.detach(|| {});
             *self = Self::begin();
         }

@@ -38,7 +38,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule(gil_used = true)]
 mod _native {
     #[pymodule_export]
-    use super::get::{Program, compile_only, get};
+    use super::get::{Summary, compile_only, get};
     #[pymodule_export]
-    use super::pool::{close_pool, forget_pool, serve, statistics};
+    use super::pool::{close_pool, forget_pool, resign, serve, statistics};
 }

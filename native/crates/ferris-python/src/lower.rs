@@ -4,8 +4,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::call::Object;
-use crate::compile::{Compiler, as_dict, as_tuple, no_words, template};
+use crate::call::{self, Object};
+use crate::compile::Compiler;
 use crate::keys::{KeyTable, for_each_item};
 use crate::program::{Op, Owned, Template, Word, Words, Work};
 use crate::spec::{Container, Type};
@@ -37,8 +37,8 @@ pub type Lowered<T> = Result<T, Obstacle>;
 
 /// The identity of a fused subgraph: inner graph, output key and input keys, each by address.
 ///
-/// The graph that is being compiled keeps all three alive.
-#[derive(PartialEq, Eq, Hash)]
+/// The compiler holds all three.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Subgraph(Object, Object, Object);
 
 /// What a key means in an argument.
@@ -70,6 +70,9 @@ impl<'py> Compiler<'py> {
             if !is_plain {
                 return self.lower_template(node);
             }
+            // Held before anything is looked up: that may run Python code, which may empty the node.
+            self.held.push(Owned::new(function));
+            self.held.push(Owned::new(args));
             let work = if function == self.spec.execute_subgraph {
                 self.lower_subgraph(args)?
             } else {
@@ -79,8 +82,6 @@ impl<'py> Compiler<'py> {
                 self.start_again(index);
                 return self.lower_template(node);
             };
-            self.held.push(Owned::new(function));
-            self.held.push(Owned::new(args));
             Ok(work)
         }
     }
@@ -93,7 +94,7 @@ impl<'py> Compiler<'py> {
         // SAFETY: by the condition above.
         unsafe {
             let args_tuple = as_tuple(self.py, args)?;
-            let template = self.subgraph(&args_tuple)?;
+            let template = self.subgraph(&args_tuple, 0)?;
             let words = self.words(args, FIRST_INPUT)?;
             Ok(words.map(|words| Work::Expand { template, words }))
         }
@@ -154,7 +155,8 @@ impl<'py> Compiler<'py> {
         let mut ops = Vec::new();
         // SAFETY: by the condition above.
         unsafe { self.emit(node, Scope::Graph, 0, &mut ops)? };
-        let template = self.add_template(template(ops));
+        let template = self.template(ops, 0)?;
+        let template = self.add_template(template);
         Ok(Work::Expand { template, words: no_words() })
     }
 
@@ -193,8 +195,11 @@ impl<'py> Compiler<'py> {
     }
 
     /// # Safety
-    /// `key` is alive.
+    /// `key` is alive, or null for a reference whose key was never set.
     unsafe fn emit_reference(&mut self, key: Object, scope: Scope<'_>, ops: &mut Vec<Op>) -> Lowered<()> {
+        if key.is_null() {
+            return Err(Obstacle::Unknown);
+        }
         // SAFETY: by the condition above.
         let op = unsafe {
             match scope {
@@ -249,7 +254,7 @@ impl<'py> Compiler<'py> {
             let args = as_tuple(self.py, self.spec.args.of(node))?;
             let kwargs = as_dict(self.py, self.spec.kwargs.of(node))?;
             if function == self.spec.execute_subgraph && kwargs.is_empty() {
-                let template = self.subgraph(&args)?;
+                let template = self.subgraph(&args, depth + 1)?;
                 let n = self.emit_items(&args, FIRST_INPUT, scope, depth, ops)?;
                 ops.push(Op::Expand { template, n });
                 return Ok(());
@@ -259,25 +264,25 @@ impl<'py> Compiler<'py> {
             }
             let function = Owned::new(function);
             let n_positional = self.emit_items(&args, 0, scope, depth, ops)?;
-            let names = self.emit_keywords(&kwargs, scope, depth, ops)?;
-            let n = n_positional + kwargs.len() as u32;
-            ops.push(Op::Call { function, n_positional, names, n });
+            let (names, n_keywords) = self.emit_keywords(&kwargs, scope, depth, ops)?;
+            ops.push(Op::Call { function, n_positional, names, n: n_positional + n_keywords });
             Ok(())
         }
     }
 
-    /// Emits the values of keyword arguments; their names as a tuple, if there are any.
+    /// Emits the values of keyword arguments; their names as a tuple, if there are any, and their number.
     fn emit_keywords(
         &mut self,
         kwargs: &Bound<'py, PyDict>,
         scope: Scope<'_>,
         depth: u32,
         ops: &mut Vec<Op>,
-    ) -> Lowered<Option<Owned>> {
-        if kwargs.is_empty() {
-            return Ok(None);
-        }
+    ) -> Lowered<(Option<Owned>, u32)> {
+        // A copy: reading the values may run Python code, which may add to the dict.
         let items: Vec<_> = kwargs.iter().collect();
+        if items.is_empty() {
+            return Ok((None, 0));
+        }
         for (name, value) in &items {
             if !name.is_exact_instance_of::<PyString>() {
                 return Err(Obstacle::Unknown);
@@ -286,7 +291,7 @@ impl<'py> Compiler<'py> {
             unsafe { self.emit(value.as_ptr(), scope, depth + 1, ops)? };
         }
         let names = PyTuple::new(self.py, items.iter().map(|(name, _)| name))?;
-        Ok(Some(Owned::from_bound(names.into_any())))
+        Ok((Some(Owned::from_bound(names.into_any())), items.len() as u32))
     }
 
     /// # Safety
@@ -319,7 +324,7 @@ impl<'py> Compiler<'py> {
     ///
     /// # Safety
     /// `args` are the arguments of `_execute_subgraph`.
-    unsafe fn subgraph(&mut self, args: &Bound<'py, PyTuple>) -> Lowered<u32> {
+    unsafe fn subgraph(&mut self, args: &Bound<'py, PyTuple>, depth: u32) -> Lowered<u32> {
         if args.len() < FIRST_INPUT {
             return Err(Obstacle::Unknown);
         }
@@ -334,12 +339,19 @@ impl<'py> Compiler<'py> {
         if let Some(&known) = self.subgraphs.get(&identity) {
             return known.ok_or(Obstacle::Unknown);
         }
+        for object in [inner.as_any(), &output, inputs.as_any()] {
+            self.held.push(Owned::from_bound(object.clone())); // or another could come to the same address
+        }
         // Entered before it is lowered: a graph that contains itself is not lowered for ever.
-        self.subgraphs.insert(Subgraph(inner.as_ptr(), output.as_ptr(), inputs.as_ptr()), None);
-        let lowered = self.lower_inner(&inner, &output, &inputs)?;
-        let template = self.add_template(lowered);
-        self.subgraphs.insert(identity, Some(template));
-        Ok(template)
+        self.subgraphs.insert(identity, None);
+        let lowered = self.lower_inner(&inner, &output, &inputs, depth);
+        let known = lowered.map(|template| self.add_template(template));
+        if known.is_err() {
+            self.subgraphs.remove(&identity); // elsewhere it may be nested less deeply
+        } else {
+            self.subgraphs.insert(identity, known.as_ref().ok().copied());
+        }
+        known
     }
 
     /// Lowers the inner graph of a fused task: each node fills a slot, inputs first.
@@ -348,6 +360,7 @@ impl<'py> Compiler<'py> {
         inner: &Bound<'py, PyDict>,
         output: &Bound<'py, PyAny>,
         inputs: &Bound<'py, PyTuple>,
+        depth: u32,
     ) -> Lowered<Template> {
         let n_inputs = inputs.len() as u32;
         let inner = inner.copy()?; // comparing keys may run Python code, which must not change what is read here
@@ -356,7 +369,7 @@ impl<'py> Compiler<'py> {
         for node in nodes {
             let mut ops = Vec::new();
             // SAFETY: `inner` keeps its nodes alive.
-            unsafe { self.emit(node, Scope::Frame(&slots), 0, &mut ops)? };
+            unsafe { self.emit(node, Scope::Frame(&slots), depth, &mut ops)? };
             steps.push(ops);
         }
         // SAFETY: the key is alive.
@@ -365,7 +378,17 @@ impl<'py> Compiler<'py> {
         let mut ops = in_order(steps, n_inputs, output)?;
         ops.push(Op::Slot(output));
         take_at_last_use(&mut ops, n_slots);
-        Ok(Template { ops, n_slots })
+        self.template(ops, n_slots)
+    }
+
+    /// A template of these steps, unless templates would be nested too deeply in it.
+    fn template(&self, ops: Vec<Op>, n_slots: u32) -> Lowered<Template> {
+        let height = |op: &Op| match op {
+            Op::Expand { template, .. } => self.templates[*template as usize].height + 1,
+            _ => 0,
+        };
+        let height = ops.iter().map(height).max().unwrap_or(0);
+        if height > MAX_DEPTH { Err(Obstacle::Unknown) } else { Ok(Template { ops, n_slots, height }) }
     }
 
     /// Names the slots of a frame, and lists the nodes that fill those after the inputs.
@@ -380,7 +403,7 @@ impl<'py> Compiler<'py> {
             if unsafe { slots.find(self.py, key.as_ptr())? }.is_some() {
                 return Err(Obstacle::Unknown);
             }
-            slots.insert(key.as_ptr(), key.hash()?);
+            slots.insert(key.as_ptr(), hash_of(&key)?);
         }
         let mut nodes = Vec::with_capacity(inner.len());
         // SAFETY: nobody else knows this dict.
@@ -476,4 +499,38 @@ fn take_at_last_use(ops: &mut [Op], n_slots: u32) {
             *op = Op::Take(slot);
         }
     }
+}
+
+/// The positional arguments of a node as a tuple, if they are one.
+///
+/// # Safety
+/// `args` is alive, or null.
+unsafe fn as_tuple(py: Python<'_>, args: Object) -> Lowered<Bound<'_, PyTuple>> {
+    // SAFETY: by the condition above.
+    let args = unsafe { Bound::from_borrowed_ptr_or_opt(py, args) };
+    args.and_then(|args| args.cast_into_exact().ok()).ok_or(Obstacle::Unknown)
+}
+
+/// The keyword arguments of a node as a dict, if they are one.
+///
+/// # Safety
+/// `kwargs` is alive, or null.
+unsafe fn as_dict(py: Python<'_>, kwargs: Object) -> Lowered<Bound<'_, PyDict>> {
+    // SAFETY: by the condition above.
+    let kwargs = unsafe { Bound::from_borrowed_ptr_or_opt(py, kwargs) };
+    kwargs.and_then(|kwargs| kwargs.cast_into_exact().ok()).ok_or(Obstacle::Unknown)
+}
+
+/// The hash of a key.
+fn hash_of(key: &Bound<'_, PyAny>) -> PyResult<isize> {
+    // SAFETY: the key is alive, and the thread attached.
+    match unsafe { call::hash(key.as_ptr()) } {
+        -1 => Err(PyErr::fetch(key.py())),
+        hash => Ok(hash),
+    }
+}
+
+/// No words at all.
+fn no_words() -> Words {
+    Words::between(0, 0)
 }

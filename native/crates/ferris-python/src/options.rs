@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PySet, PyString};
 
+use crate::call;
 use crate::session::Plan;
 
 /// What to do with a call.
@@ -45,9 +46,9 @@ fn only_num_workers(options: &Bound<'_, PyDict>) -> PyResult<Option<usize>> {
 
 #[cold]
 fn ask_python(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved> {
-    let module = py.import("dask_ferris._options")?;
+    let resolve = py.import("dask_ferris._options")?.getattr("resolve")?;
     let given = options.map_or_else(|| PyDict::new(py), Clone::clone);
-    let resolved = module.call_method1("resolve", (given,))?;
+    let resolved = call::call(&resolve, [given.as_any()])?;
     if resolved.getattr("hand_over")?.extract()? {
         return Ok(Resolved::HandOver);
     }
@@ -95,7 +96,7 @@ impl Places {
             }
         }
         let section = config.get_item(intern!(py, "ferris"))?;
-        section.map_or(Ok(true), |section| section.eq(&self.defaults))
+        section.map_or(Ok(true), |section| call::is_equal(&section, self.defaults.bind(py)))
     }
 
     /// True when a callback of Dask is active.

@@ -6,6 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use crate::call;
 use crate::interpreter;
 use crate::session::{self, SharedRun};
 
@@ -49,34 +50,37 @@ pub fn generation() -> usize {
 }
 
 /// Lets the pool have more threads for as long as this lives.
-pub struct Share(&'static DefaultPool, Demand);
+pub struct Share {
+    pool: &'static DefaultPool,
+    demand: Demand,
+    generation: usize,
+}
 
 impl Share {
     /// For a run with this demand.
     pub fn take(demand: Demand) -> Self {
         let pool = current();
         pool.raise_demand(demand);
-        Self(pool, demand)
+        Self { pool, demand, generation: generation() }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.0.lower_demand(self.1);
+        // In the child of a fork the pool is another one, and a thread that is not there may hold the old one's lock.
+        if self.generation == generation() {
+            self.pool.lower_demand(self.demand);
+        }
     }
 }
 
 /// Calls one thread to a run; starts one if none is idle and there may be another.
 pub fn call(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
-    let pool = current();
-    if pool.call(shared.ticket()) {
-        start_worker(py).inspect_err(|_| pool.resign())?;
+    if current().call(shared.ticket()) {
+        let start_worker = py.import("dask_ferris._pool")?.getattr("start_worker")?;
+        call::call(&start_worker, [])?;
     }
     Ok(())
-}
-
-fn start_worker(py: Python<'_>) -> PyResult<()> {
-    py.import("dask_ferris._pool")?.call_method0("start_worker").map(drop)
 }
 
 /// Takes a call back.
@@ -101,6 +105,12 @@ impl Drop for Resign {
     fn drop(&mut self) {
         self.0.resign();
     }
+}
+
+/// Counts out a thread that was to be started and could not be.
+#[pyfunction]
+pub fn resign() {
+    current().resign();
 }
 
 /// Lets every thread of the pool go; runs that are under way are finished by their callers alone.

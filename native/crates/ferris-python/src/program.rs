@@ -206,6 +206,8 @@ pub enum Op {
 pub struct Template {
     pub ops: Vec<Op>,
     pub n_slots: u32,
+    /// How deeply templates are nested in this one.
+    pub height: u32,
 }
 
 /// Everything the tasks of one graph refer to.

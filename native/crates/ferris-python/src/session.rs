@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::call::{self, Object};
 use crate::compile::Compiled;
 use crate::error::{self, InternalError};
 use crate::interpret::{Interpreter, Raised};
@@ -22,8 +23,10 @@ use crate::interpreter::{self, Turn};
 use crate::pool;
 use crate::program::{Owned, Payload, Program};
 
-/// Signals and the clock are looked at after this many tasks; at 30 ns a look, that is 0.5 ns a task.
-const TASKS_BETWEEN_LOOKS: u64 = 64;
+/// Signals and the clock are looked at when about this much time has passed, and after 1024 tasks at the latest:
+/// at 30 ns a look this costs nothing that can be measured.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
+const MOST_BETWEEN_LOOKS: u32 = 1024;
 
 /// What every worker of a run needs, beside the run itself.
 struct Job {
@@ -65,7 +68,7 @@ pub fn run<T>(
         Worker::new(py, &job, None).run_alone(&graph)?;
         return collect(&graph, &targets);
     }
-    let n_helpers = plan.num_workers - 1;
+    let n_helpers = plan.num_workers.min(graph.n_to_run()) - 1;
     let demand = if is_at_work() { Demand::Nested(n_helpers) } else { Demand::Outer(n_helpers) };
     let shared = Arc::new(SharedRun {
         run: Run::new(graph, plan.num_workers),
@@ -160,6 +163,9 @@ struct Worker<'a, 'py> {
     interpreter: Interpreter,
     n_tasks: u64,
     turn: Turn,
+    /// Tasks from one look to the next, and those that are left of them.
+    stride: u32,
+    until_look: u32,
     /// What stopped a run that nobody shares.
     failure: Option<PyErr>,
 }
@@ -173,6 +179,8 @@ impl<'a, 'py> Worker<'a, 'py> {
             interpreter: Interpreter::default(),
             n_tasks: 0,
             turn: Turn::begin(),
+            stride: 1,
+            until_look: 2, // a run of one task need not look
             failure: None,
         }
     }
@@ -205,11 +213,16 @@ impl<'a, 'py> Worker<'a, 'py> {
     #[inline]
     fn tick(&mut self) -> PyResult<()> {
         self.n_tasks += 1;
-        if self.n_tasks.is_multiple_of(TASKS_BETWEEN_LOOKS) { self.look_up() } else { Ok(()) }
+        self.until_look -= 1;
+        if self.until_look == 0 { self.look_up() } else { Ok(()) }
     }
 
+    /// Finds by itself after how many tasks the next look is due: twice as many while tasks are short.
     #[cold]
     fn look_up(&mut self) -> PyResult<()> {
+        let is_soon = self.turn.since_look() < BETWEEN_LOOKS;
+        self.stride = if is_soon { (self.stride * 2).min(MOST_BETWEEN_LOOKS) } else { 1 };
+        self.until_look = self.stride;
         self.turn.give_way(self.py);
         self.py.check_signals()
     }
@@ -222,10 +235,7 @@ impl<'a, 'py> Worker<'a, 'py> {
         // SAFETY: `py` says that the thread is attached; the run has made the task ready, and the program is
         // the graph's own.
         let value = in_context(py, &self.job.context, || unsafe { interpreter.run(program, graph, index) });
-        let value = value.inspect_err(|error| {
-            let key = error::repr(&program.key(py, index));
-            error::add_note(py, error, &format!("raised by the task of key {key}"));
-        })?;
+        let value = value.map_err(|error| error::note_key(error, &program.key(py, index)))?;
         if let Some(compare) = &self.job.compare {
             self.compare_ways(compare.bind(py), graph, index, &value)?;
         }
@@ -245,12 +255,21 @@ impl<'a, 'py> Worker<'a, 'py> {
         for &input in graph.dependencies(index) {
             // SAFETY: the task has run, so its inputs have values, and they live until it is settled.
             let input_value = unsafe { error::borrow(py, graph.payload(input).value.get()) };
-            values.set_item(program.key(py, input), input_value)?;
+            call::set_item(&values, &program.key(py, input), &input_value)?;
         }
         // SAFETY: `value` owns the object.
         let value = unsafe { error::borrow(py, value.get()) };
-        compare.call1((program.key(py, index), program.node(py, index)?, values, value)).map(drop)
+        let (key, node) = (program.key(py, index), program.node(py, index)?);
+        let call = || call::call(compare, [&key, &node, values.as_any(), &value]);
+        in_context(py, &self.job.context, || call().map(Bound::into_ptr).map_err(|error| raise(py, error)))
+            .map(drop)
     }
+}
+
+/// Sets an error on this thread.
+fn raise(py: Python<'_>, error: PyErr) -> Raised {
+    error.restore(py);
+    Raised
 }
 
 impl Hands<Payload> for Worker<'_, '_> {
@@ -298,7 +317,7 @@ fn current_context(py: Python<'_>) -> PyResult<Owned> {
 fn in_context(
     py: Python<'_>,
     context: &Owned,
-    task: impl FnOnce() -> Result<crate::call::Object, Raised>,
+    task: impl FnOnce() -> Result<Object, Raised>,
 ) -> PyResult<Owned> {
     // SAFETY: the thread is attached; a context is entered and left by the same thread, around the task.
     unsafe {

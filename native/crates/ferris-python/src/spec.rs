@@ -10,10 +10,24 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyType, PyTypeMethods};
 
-use crate::call::Object;
+use crate::call::{self, Object};
 
 /// `Py_T_OBJECT_EX` of CPython's `structmember.h`: an object, and `AttributeError` when it is null.
 const OBJECT_SLOT: std::ffi::c_int = 16;
+
+/// Everything of `dask._task_spec` that is compared by address.
+const NAMES: [&str; 10] = [
+    "Task",
+    "TaskRef",
+    "Alias",
+    "DataNode",
+    "GraphNode",
+    "List",
+    "Tuple",
+    "Set",
+    "Dict",
+    "_execute_subgraph",
+];
 
 /// The offset of a field in a node.
 #[derive(Clone, Copy)]
@@ -83,11 +97,11 @@ pub struct Spec {
     pub target: Field,
     pub value: Field,
     convert: Py<PyAny>,
-    /// Keeps the types alive.
-    _module: Py<PyAny>,
+    /// Keeps the types and the function alive, whatever happens to the module.
+    _held: Vec<Py<PyAny>>,
 }
 
-// SAFETY: every pointer is to an object that `_module` keeps alive, and none is changed.
+// SAFETY: every pointer is to an object that `_held` keeps alive, and none is changed.
 unsafe impl Send for Spec {}
 // SAFETY: as above.
 unsafe impl Sync for Spec {}
@@ -124,7 +138,7 @@ impl Spec {
             target: field("Alias", "target")?,
             value: field("DataNode", "value")?,
             convert: module.getattr("convert_legacy_task")?.unbind(),
-            _module: module.into_any().unbind(),
+            _held: NAMES.iter().map(|name| Ok(module.getattr(*name)?.unbind())).collect::<PyResult<_>>()?,
         })
     }
 
@@ -137,6 +151,11 @@ impl Spec {
     #[inline]
     pub fn is_node(&self, kind: Type) -> bool {
         kind.is_subtype_of(self.node)
+    }
+
+    /// True when an object of this type is an alias.
+    pub fn is_alias(&self, kind: Type) -> bool {
+        kind.is_subtype_of(self.alias)
     }
 
     /// True when an object of this type stands for the value of something else.
@@ -152,7 +171,7 @@ impl Spec {
         value: &Bound<'py, PyAny>,
         all_keys: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.convert.bind(key.py()).call1((key, value, all_keys))
+        call::call(self.convert.bind(key.py()), [key, value, all_keys])
     }
 }
 
