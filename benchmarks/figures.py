@@ -1,0 +1,145 @@
+"""The figures that must be reached, each computed from named workloads of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.programs import PROGRAMS
+from benchmarks.workloads import NO_OPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.runner import Record
+
+Results = dict[str, dict[str, "Record"]]
+"""Workload name, then competitor, to its record."""
+
+
+def median_seconds(results: Results, workload: str, competitor: str) -> float:
+    """The median time of one call.
+
+    Raises:
+        KeyError: It was not measured in this run.
+    """
+    return median(sample.seconds for sample in results[workload][competitor].samples)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its bound and how it is reached. A factor is written as x, a time in ms."""
+
+    text: str
+    relation: str
+    bound: float
+    unit: str
+    reach: Callable[[Results], float]
+
+    def required(self) -> str:
+        """The bound as text."""
+        return f"{self.relation} {self.bound:g} {self.unit}"
+
+    def reached(self, results: Results) -> float | None:
+        """The value in this run, or None when its workloads were not measured."""
+        try:
+            return self.reach(results)
+        except KeyError:
+            return None
+
+    def is_met(self, value: float) -> bool:
+        """Whether a value keeps the bound."""
+        return value >= self.bound if self.relation == "≥" else value <= self.bound
+
+
+def all_figures() -> list[Figure]:
+    """Every figure, in the order of the report."""
+    return [
+        *_against_threads(),
+        *_startup(),
+        *_against_loop(),
+        *(_growth(shape) for shape in NO_OPS),
+        *_parallel(),
+        *_programs(),
+    ]
+
+
+def _against_threads() -> list[Figure]:
+    bounds = {"independent": 200, "chain": 150, "tree": 200}
+    workloads = [(f"{shape}-{n}", bound) for shape, bound in bounds.items() for n in (10_000, 100_000)]
+    return [
+        _at_least(f"{name}: `get` against `dask.threaded.get`", bound, name, slow="threads-2", fast="ferris")
+        for name, bound in [*workloads, ("random-10000", 200), ("independent-1", 50)]
+    ]
+
+
+def _startup() -> list[Figure]:
+    return [
+        _ms_more("startup: `import dask_ferris` over `import dask`", 30, "import dask_ferris"),
+        _ms_more("startup: and the first `compute` of a Delayed over `import dask`", 50, "dask_ferris, first compute"),
+    ]
+
+
+def _against_loop() -> list[Figure]:
+    # The bounds of one worker and of the default number.
+    bounds = {"independent": (3, 4), "chain": (3, 3.5), "tree": (1.2, 1.5), "random": (2.5, 3)}
+    competitors = {"ferris-1": "one worker", "ferris": "default workers"}
+    return [
+        _at_most(f"{shape}-10000: `get` with {workers} against the plain loop", bound, f"{shape}-10000", competitor)
+        for shape, pair in bounds.items()
+        for (competitor, workers), bound in zip(competitors.items(), pair, strict=True)
+    ]
+
+
+def _parallel() -> list[Figure]:
+    cases = [
+        ("sleep-1ms", "ferris-4", "400 x sleep(1 ms), 4 workers against 1", 3.8),
+        ("hash-100us", "ferris-2", "2 000 x 100 us without the GIL, 2 workers against 1", 1.9),
+        ("hash-10us", "ferris-2", "10 000 x 10 us without the GIL, 2 workers against 1", 1.8),
+    ]
+    return [
+        _at_least(f"{name}: {text}", bound, name, slow="ferris-1", fast=several) for name, several, text, bound in cases
+    ]
+
+
+def _programs() -> list[Figure]:
+    end_to_end = [(name, f"{name}: `compute()`", 5 if name == "ones-sum" else 1) for name in PROGRAMS]
+    get_alone = [("ones-sum-get", "ones-sum-get: `get` alone", 10)]
+    return [
+        _at_least(f"{text} against threads", bound, name, slow="threads-2", fast="ferris-2")
+        for name, text, bound in [*end_to_end, *get_alone]
+    ]
+
+
+def _at_least(text: str, bound: float, workload: str, *, slow: str, fast: str) -> Figure:
+    """How many times as fast one competitor is as another."""
+    return Figure(text, "≥", bound, "x", lambda results: _ratio(results, workload, slow, fast))
+
+
+def _at_most(text: str, bound: float, workload: str, competitor: str) -> Figure:
+    """How many times the floor's time a competitor takes."""
+    return Figure(text, "≤", bound, "x", lambda results: _ratio(results, workload, competitor, "loop"))
+
+
+def _ms_more(text: str, bound: float, program: str) -> Figure:
+    """How many milliseconds a program starts later than one that only imports Dask."""
+
+    def reach(results: Results) -> float:
+        return 1e3 * (median_seconds(results, "startup", program) - median_seconds(results, "startup", "import dask"))
+
+    return Figure(text, "≤", bound, "ms", reach)
+
+
+def _growth(shape: str) -> Figure:
+    """How many times as much a task costs among 1e6 as among 1e3."""
+
+    def reach(results: Results) -> float:
+        few, many = (median_seconds(results, f"{shape}-{n}", "ferris") / n for n in (1_000, 1_000_000))
+        return many / few
+
+    return Figure(f"{shape}: cost per task, 1e6 against 1e3 tasks", "≤", 6, "x", reach)
+
+
+def _ratio(results: Results, workload: str, above: str, below: str) -> float:
+    return median_seconds(results, workload, above) / median_seconds(results, workload, below)

@@ -1,0 +1,133 @@
+"""Every workload by name: what is measured, in which sizes, and who competes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import floor, graphs, programs, startup
+from benchmarks.adapters import load_compile, load_get
+from benchmarks.sampling import Measure, stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.graphs import Graph, Shape
+
+SIZES = (1, 10, 1_000, 10_000, 100_000, 1_000_000)
+QUICK_SIZES = (1, 10_000)
+
+OURS = ("loop", "compile", "ferris-1", "ferris")
+DASK = ("sync", "threads-2")
+
+
+@dataclass(frozen=True)
+class NoOps:
+    """A shape of no-op graph: the most tasks given to Dask, and the loop that is its floor."""
+
+    shape: Shape
+    dask_limit: int = 100_000
+    loop: Callable[[Graph], Callable[[], None]] = floor.positional_loop
+    unfused: Shape | None = None
+    """The same calls without fusion, for the floor."""
+
+
+NO_OPS = {
+    "independent": NoOps(graphs.independent),
+    "chain": NoOps(graphs.chain),
+    "tree": NoOps(graphs.tree),
+    # Dask orders a random graph in more than linear time and memory.
+    "random": NoOps(graphs.random_dag, dask_limit=10_000),
+    "fused": NoOps(graphs.fused, unfused=graphs.chains),
+    "lists": NoOps(graphs.lists, loop=floor.list_loop),
+    "keywords": NoOps(graphs.keywords, loop=floor.keyword_loop),
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One thing measured. It is sent to the process of each competitor, which prepares its own copy.
+
+    Attributes:
+        group: The table in the report that it belongs to.
+        name: What `--only` and the figures call it.
+        n_tasks: The number of tasks by which the time is divided, or None where the time of the whole call is reported.
+        competitors: Who is measured, in this order.
+        prepare: Makes, in the process of the given competitor, the call to measure.
+    """
+
+    group: str
+    name: str
+    n_tasks: int | None
+    competitors: tuple[str, ...]
+    prepare: Callable[[str], Measure]
+
+
+def all_workloads(*, quick: bool) -> list[Workload]:
+    """Every workload of a run, in the order of the report."""
+    return [*_no_ops(QUICK_SIZES if quick else SIZES), *_parallel(), *_programs(quick=quick), *_startup()]
+
+
+def _no_ops(sizes: tuple[int, ...]) -> Iterator[Workload]:
+    for group, family in NO_OPS.items():
+        for n in sizes:
+            competitors = OURS + DASK * (n <= family.dask_limit)
+            yield Workload(group, f"{group}-{n}", n, competitors, partial(_prepare_no_ops, family, n))
+
+
+def _prepare_no_ops(family: NoOps, n: int, competitor: str) -> Measure:
+    if competitor == "loop":
+        graph, _ = (family.unfused or family.shape)(n)
+        return stopwatch(family.loop(graph))
+    call = load_compile() if competitor == "compile" else load_get(competitor)
+    return stopwatch(partial(call, *family.shape(n)))
+
+
+def _parallel() -> Iterator[Workload]:
+    """Tasks that release the GIL: what one worker takes, and what several do."""
+    size = hash_size(microseconds=100)
+    cases: list[tuple[str, int, Callable[..., object], Any, int]] = [
+        ("sleep-1ms", 400, time.sleep, 0.001, 4),
+        ("hash-100us", 2_000, hashlib.sha256, bytes(size), 2),
+        ("hash-10us", 10_000, hashlib.sha256, bytes(size // 10), 2),
+    ]
+    for name, n, function, argument, width in cases:
+        competitors = ("ferris-1", f"ferris-{width}", f"threads-{width}")
+        yield Workload("parallel", name, None, competitors, partial(_prepare_repeated, n, function, argument))
+
+
+def _prepare_repeated(n: int, function: Callable[..., object], argument: object, competitor: str) -> Measure:
+    return stopwatch(partial(load_get(competitor), *graphs.repeated(n, function, argument)))
+
+
+def hash_size(microseconds: float) -> int:
+    """The bytes that SHA-256 takes so long for; found once a run, so that all competitors hash the same."""
+    trial = bytes(1_000_000)
+    clock = [time.perf_counter()]
+    for _ in range(20):
+        hashlib.sha256(trial)
+        clock.append(time.perf_counter())
+    seconds = min(after - before for before, after in pairwise(clock))
+    return round(len(trial) * microseconds * 1e-6 / seconds)
+
+
+def _programs(*, quick: bool) -> Iterator[Workload]:
+    # Equal width on both sides, whatever the machine's default is.
+    competitors = ("sync", "threads-2", "ferris-2")
+    # Of the fan-in of 10 000 one call takes some 5 s; of `get` alone only the sum has a figure to reach.
+    whole = [name for name in programs.PROGRAMS if not quick or name != "fan-in-10000"]
+    alone = ["ones-sum"] if quick else whole
+    for group, suffix, names, prepare in (
+        ("compute", "", whole, programs.prepare_compute),
+        ("get", "-get", alone, programs.prepare_get),
+    ):
+        for name in names:
+            yield Workload(group, name + suffix, None, competitors, partial(prepare, programs.PROGRAMS[name]))
+
+
+def _startup() -> Iterator[Workload]:
+    yield Workload("startup", "startup", None, tuple(startup.PROGRAMS), startup.prepare_program)

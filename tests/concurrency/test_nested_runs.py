@@ -1,0 +1,38 @@
+"""Nested runs in a fresh process, where no thread is left over from an earlier run."""
+
+from __future__ import annotations
+
+import pytest
+from gates import WAIT
+from subprocesses import output_of
+
+PROGRAM = f"""
+    import dask_ferris, sys, threading
+    from dask._task_spec import Task
+    meeting, outer_meeting, done = threading.Barrier(2, timeout={WAIT / 2}), threading.Barrier(2), threading.Event()
+    def inner(_=None):
+        graph = {{i: Task(i, meeting.wait) for i in range(2)}}
+        return sorted(dask_ferris.get(graph, list(graph), num_workers=2))
+    def compute():
+        outer_meeting.wait()
+        result = inner()
+        done.set()
+        return result
+    def wait():
+        outer_meeting.wait()
+        return done.wait({WAIT / 2})
+    print(dask_ferris.get(GRAPH, KEYS, num_workers=2))
+"""
+
+OUTER = {
+    "one task": ("[0, 1]", "{'x': Task('x', inner)}", "'x'"),
+    "a chain": ("[0, 1]", "{'a': Task('a', int), 'x': Task('x', inner, Task('a', int))}", "'x'"),
+    "two tasks": ("([0, 1], 0)", "{'x': Task('x', inner), 'y': Task('y', int)}", "['x', 'y']"),
+    "two that meet": ("([0, 1], True)", "{'x': Task('x', compute), 'y': Task('y', wait)}", "['x', 'y']"),
+}
+
+
+@pytest.mark.parametrize(("expected", "graph", "keys"), OUTER.values(), ids=OUTER)
+def test_an_inner_run_has_the_workers_it_may_have(expected, graph, keys):
+    """Two tasks of an inner run can wait for each other, whatever the outer run needs."""
+    assert [expected] == output_of(PROGRAM.replace("GRAPH", graph).replace("KEYS", keys))
