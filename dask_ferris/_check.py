@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask_ferris.exceptions import InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["compare"]
 
@@ -42,29 +44,40 @@ def _is_same_or_unknown(left: object, right: object) -> bool:
 
 def _is_same(left: object, right: object) -> bool:
     """Tell whether two results are the same, as far as can be told."""
-    if left is right:
-        return True
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
-        return len(left) == len(right) and all(map(_is_same, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_is_same(left[name], right[name]) for name in left)
-    if hasattr(left, "equals"):  # pandas
-        return bool(left.equals(right))
-    if hasattr(left, "dtype"):
-        return _is_same_array(left, right)
-    # A type that does not say what equal means compares by identity: two results of it tell nothing.
-    return type(left).__eq__ is object.__eq__ or bool(left == right) or _is_nan(left, right)
+    return left is right or (type(left) is type(right) and _comparison(left)(left, right))
+
+
+def _comparison(value: object) -> Callable[[Any, Any], bool]:
+    """Return the way to compare two results of the type of `value`."""
+    if isinstance(value, (list, tuple)):
+        return _is_same_sequence
+    if isinstance(value, dict):
+        return _is_same_dict
+    if hasattr(value, "equals"):  # pandas
+        return lambda left, right: bool(left.equals(right))
+    return _is_same_array if hasattr(value, "dtype") else _is_same_value
+
+
+def _is_same_sequence(left: Sequence[object], right: Sequence[object]) -> bool:
+    return len(left) == len(right) and all(map(_is_same, left, right))
+
+
+def _is_same_dict(left: dict[Any, object], right: dict[Any, object]) -> bool:
+    return left.keys() == right.keys() and all(_is_same(left[name], right[name]) for name in left)
 
 
 def _is_same_array(left: Any, right: Any) -> bool:
     if left.dtype != right.dtype or getattr(left, "shape", None) != getattr(right, "shape", None):
         return False
     if left.dtype.hasobject:
-        return all(map(_is_same, left.ravel().tolist(), right.ravel().tolist()))
+        return _is_same_sequence(left.ravel().tolist(), right.ravel().tolist())
     same = (left == right) | ((left != left) & (right != right))  # noqa: PLR0124  not a number is unlike itself
     return bool(same.all())
+
+
+def _is_same_value(left: object, right: object) -> bool:
+    # A type that does not say what equal means compares by identity: two results of it tell nothing.
+    return type(left).__eq__ is object.__eq__ or bool(left == right) or _is_nan(left, right)
 
 
 def _is_nan(left: object, right: object) -> bool:

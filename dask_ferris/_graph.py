@@ -34,7 +34,7 @@ def as_dict(dsk: object) -> dict[Any, Any]:
     return graph if type(graph) is dict else dict(graph.items())
 
 
-def _materialise(dsk: object) -> Mapping[Any, Any]:
+def _materialise(dsk: Any) -> Mapping[Any, Any]:
     graph = dsk.__dask_graph__() if hasattr(dsk, "__dask_graph__") and not isinstance(dsk, Mapping) else dsk
     if not isinstance(graph, Mapping):
         msg = f"a graph must be a mapping from keys to tasks, or an object that Dask can make one of, not {dsk!r}"
@@ -42,7 +42,7 @@ def _materialise(dsk: object) -> Mapping[Any, Any]:
     return graph
 
 
-def _annotations(dsk: object) -> Iterable[str]:
+def _annotations(dsk: Any) -> Iterable[str]:
     names = set(dask.get_annotations())
     if hasattr(dsk, "__dask_annotations__"):
         names.update(dsk.__dask_annotations__())

@@ -1,5 +1,4 @@
-"""The native half of `dask_ferris`."""
-
+# The native half of `dask_ferris`; its docstrings are in native/crates/ferris-python.
 from typing import Any, final
 
 __all__ = ["Program", "close_pool", "compile", "forget_pool", "get", "resign", "serve", "statistics"]
@@ -11,6 +10,7 @@ def close_pool() -> None: ...
 def forget_pool() -> None: ...
 def resign() -> None: ...
 def statistics() -> tuple[int, int, int, int]: ...
+
 @final
 class Program:
     @property

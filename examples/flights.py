@@ -44,7 +44,7 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-SCHEDULERS = {"ferris": dask_ferris.get, "threads": dask.threaded.get}
+SCHEDULERS: dict[str, Callable[..., Any]] = {"ferris": dask_ferris.get, "threads": dask.threaded.get}
 N_FLIGHTS = 336_776
 MIN_FLIGHTS = 20  # an airline with fewer gets no model
 REPEATS = 3  # each part is computed so often by each scheduler, and the median time is shown

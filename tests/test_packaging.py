@@ -10,10 +10,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import dask_ferris._native
 import pytest
 
 import dask_ferris
+import dask_ferris._native
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import threading
 
+import pytest
 from dask._task_spec import Task, TaskRef
 from gates import barrier, join, wait_until_set
 from graphs import Calls
@@ -48,6 +49,16 @@ def test_random_graphs_at_once(rng, n_rounds):
 
         run_callers(caller, [rng.random() for _ in range(N_CALLERS)])
         assert [] == wrong
+
+
+@pytest.mark.parametrize("num_workers", [2, 5])
+def test_a_large_random_graph(rng, num_workers):
+    """Fifty thousand tasks on several workers: each once, and the right values."""
+    calls = Calls()
+    graph, values = random_graph(rng, calls, 50_000)
+
+    assert tuple(values.values()) == dask_ferris.get(graph, list(graph), num_workers=num_workers)
+    assert 50_000 == len(calls.names) == len(set(calls.names))
 
 
 def test_random_failures_at_once(rng, n_rounds):

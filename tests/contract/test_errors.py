@@ -9,7 +9,7 @@ import traceback
 import dask
 import dask.array as da
 import pytest
-from dask._task_spec import Alias, DataNode, List, Task, TaskRef
+from dask._task_spec import Alias, DataNode, Dict, List, Set, Task, TaskRef
 from differences import differs
 from gates import barrier, wait_until_set
 from graphs import Calls, add, fused, inc, same
@@ -71,6 +71,38 @@ def test_one_note_names_the_key(get, node, key):
         get(graph, "last")
     (note,) = caught.value.__notes__
     assert repr(key) in note
+
+
+@differs("the failing key is named")
+def test_notes_of_the_task_are_kept_and_ours_is_not_repeated(get):
+    """The task's own notes come first; an exception object that is raised again is noted once for each key."""
+    error = Boom("raised again and again")
+    error.add_note("the task's own")
+
+    def fail():
+        raise error
+
+    for key in ["a", "a", "b"]:
+        with pytest.raises(Boom):
+            get({key: Task(key, fail)}, key)
+    first, for_a, for_b = error.__notes__
+    assert "the task's own" == first
+    assert "'a'" in for_a
+    assert "'b'" in for_b
+
+
+def test_a_key_without_a_repr_does_not_hide_the_exception(get):
+    """The exception arrives as itself when its key cannot be shown."""
+
+    class Key(str):
+        __slots__ = ()
+
+        def __repr__(self):
+            message = "no repr"
+            raise ArithmeticError(message)
+
+    with pytest.raises(Boom, match="cannot take 1"):
+        get({Key("k"): Task("k", outermost, 1)}, "k")
 
 
 def test_the_exception_is_the_same_object(get):
@@ -176,6 +208,20 @@ def test_an_exception_that_is_returned_is_a_value(get):
     error = Boom("returned")
 
     assert error is get({"x": Task("x", same, error), "y": Task("y", same, TaskRef("x"))}, "y")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [Set(List(1)), Dict([(List(1), 2)]), Task("t", same, Set(TaskRef("x"))), Set(Task(None, list))],
+    ids=["set", "dict", "argument", "result"],
+)
+def test_a_container_that_cannot_be_built_fails_its_task(get, node):
+    """Unhashable members of a set and keys of a dict are a TypeError of the task they stand in."""
+    calls = Calls()
+
+    with pytest.raises(TypeError, match="unhashable"):
+        get({"x": DataNode("x", []), "bad": node, "after": calls.task("after", "bad")}, "after")
+    assert [] == calls.names
 
 
 def test_endless_recursion_in_a_task_arrives(get):

@@ -257,6 +257,34 @@ def test_a_derived_class_is_called_its_own_way_inside_others(get, expected, node
     assert expected == compute(get, subgraph)
 
 
+class OwnReference(TaskRef):
+    """A reference of a derived class, as the futures of `distributed` are."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("expected", "node"),
+    [
+        (2, Task("t", inc, OwnReference("x"))),
+        (2, Task("t", inc, x=OwnReference("x"))),
+        ([1, 1], List(OwnReference("x"), X)),
+        (1, OwnReference("x")),
+        (2, (inc, OwnReference("x"))),
+        (2, Task("t", inc, Task(None, same, OwnReference("x")))),
+        (2, fused("t", {"a": Task("a", inc, OwnReference("in"))}, "a", {"in": OwnReference("x")})),
+    ],
+)
+def test_a_derived_reference_is_a_reference(get, expected, node):
+    """A class derived from `TaskRef` refers to its key wherever a reference may stand."""
+    assert expected == compute(get, node)
+
+
+def test_the_mark_of_a_data_producer_is_no_argument(get):
+    """`_data_producer` belongs to the task and is not handed to its function."""
+    assert ((1,), {"k": 2}) == compute(get, Task("t", echo, X, _data_producer=True, k=Y))
+
+
 def test_a_function_may_be_a_task_look_alike(get):
     """Only what is a node is taken for one: an object with `key` and `dependencies` is a value."""
     value = types.SimpleNamespace(key="x", dependencies=frozenset({"y"}))

@@ -58,4 +58,3 @@ def graph_errors_are_ours(error: dask_ferris.GraphError) -> dask_ferris.FerrisEr
 def version_is_a_string() -> None:
     """`__version__` is known to checkers although it is looked up on demand."""
     assert_type(dask_ferris.__version__, str)
-    dask_ferris.no_such_name  # type: ignore[attr-defined]  # noqa: B018  looked up for its error
