@@ -47,4 +47,6 @@ def _draw_shape(axis: Any, results: Results, workloads: list[Workload]) -> None:
         ]
         axis.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=label(name))
     axis.set_title(measured[0].group)
+    # Also where the panel below is empty, and sharing the axis would leave the numbers out.
+    axis.tick_params(labelbottom=True)
     axis.grid(visible=True, alpha=0.3)

@@ -36,3 +36,24 @@ OUTER = {
 def test_an_inner_run_has_the_workers_it_may_have(expected, graph, keys):
     """Two tasks of an inner run can wait for each other, whatever the outer run needs."""
     assert [expected] == output_of(PROGRAM.replace("GRAPH", graph).replace("KEYS", keys))
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2])
+def test_an_endless_descent_is_a_recursion_error(n_tasks):
+    """A run in a task of a run without end is stopped by the interpreter's limit, and not by a crash.
+
+    Not part of the contract: `dask.threaded.get` starts a thread for each level, until the machine has no more.
+    """
+    program = f"""
+        import dask_ferris
+        from dask._task_spec import Task
+        def descend():
+            graph = {{i: Task(i, descend) for i in range({n_tasks})}}
+            return dask_ferris.get(graph, list(graph), num_workers=2)
+        try:
+            descend()
+        except RecursionError:
+            print("stopped")
+    """
+
+    assert ["stopped"] == output_of(program)

@@ -78,16 +78,6 @@ def test_the_tasks_of_an_inner_run_can_meet_while_outer_tasks_wait_for_them(plai
     assert (2, "waited") == plain_get(graph, ["compute", "wait"], num_workers=2)
 
 
-def test_an_endless_descent_is_a_recursion_error(plain_get):
-    """A run in a task of a run without end is stopped by the interpreter's limit, not by a crash."""
-
-    def descend():
-        return plain_get({"down": Task("down", descend)}, "down", num_workers=1)
-
-    with pytest.raises(RecursionError):
-        descend()
-
-
 def test_collections_may_be_computed_in_tasks(get):
     """`compute` inside a Delayed inside a `compute`, with the scheduler from the configuration in the inner ones."""
 

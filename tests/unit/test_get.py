@@ -14,7 +14,7 @@ import dask_ferris
 
 def test_it_can_be_pickled_and_copied():
     """It travels by name, as the functions of Dask do."""
-    assert dask_ferris.get is pickle.loads(pickle.dumps(dask_ferris.get))
+    assert dask_ferris.get is pickle.loads(pickle.dumps(dask_ferris.get))  # noqa: S301  our own bytes
     assert dask_ferris.get is cloudpickle.loads(cloudpickle.dumps(dask_ferris.get))
     assert dask_ferris.get is copy.deepcopy(dask_ferris.get)
 
