@@ -376,7 +376,9 @@ mod tests {
         }
         for (index, needs) in (0..).zip(edges) {
             builder.open(index);
-            needs.iter().for_each(|&need| builder.depends_on(need));
+            for &need in *needs {
+                builder.depends_on(need);
+            }
         }
         builder.finish(targets)
     }

@@ -31,7 +31,9 @@ fn graph(edges: &[&[u32]], targets: &[u32]) -> Graph<Cell> {
     }
     for (index, needs) in (0..).zip(edges) {
         builder.open(index);
-        needs.iter().for_each(|&need| builder.depends_on(need));
+        for &need in needs.iter() {
+            builder.depends_on(need);
+        }
     }
     builder.finish(targets).expect("the models have no faults")
 }

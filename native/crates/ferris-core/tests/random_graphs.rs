@@ -67,7 +67,9 @@ fn graph(edges: &[Vec<u32>], targets: &[u32]) -> Graph<Trace> {
     }
     for (index, needs) in (0..).zip(edges) {
         builder.open(index);
-        needs.iter().for_each(|&need| builder.depends_on(need));
+        for &need in needs {
+            builder.depends_on(need);
+        }
     }
     builder.finish(targets).expect("edges go to earlier tasks only")
 }

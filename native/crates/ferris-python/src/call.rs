@@ -1,7 +1,7 @@
 //! Calls into Python from threads that the interpreter may end.
 //!
 //! Up to CPython 3.13 a thread that asks for the GIL while the interpreter finalises is ended with
-//! `pthread_exit`, which unwinds its stack by force.  Destructors that would then run here, `PyO3`'s attach
+//! `pthread_exit`, which unwinds its stack by force.  Destructors that would then run here, PyO3's attach
 //! guard among them, do so without the GIL, and the process aborts.  So every call that may run Python code is
 //! bound as `extern "C-unwind"` (else the compiler leaves the landing pad out) and has an innermost guard whose
 //! drop never returns: the thread hangs, as CPython itself lets it from 3.14 on.  The guard costs nothing on
@@ -18,7 +18,7 @@ pub type Object = *mut ffi::PyObject;
 
 /// The entry points into CPython, each read from memory where it is called.
 ///
-/// `PyO3` declares the same functions as ones that never unwind.  A module has one declaration of a function, so a
+/// PyO3 declares the same functions as ones that never unwind.  A module has one declaration of a function, so a
 /// call that the compiler can see through loses its landing pad; a volatile read is one it cannot see through.
 mod entry {
     use super::{Object, Py_ssize_t, c_int};
@@ -41,6 +41,10 @@ mod entry {
     pub struct Entry<F>(F);
 
     impl<F: Copy> Entry<F> {
+        #[expect(
+            clippy::inline_always,
+            reason = "one load; the debug build would call it once for each call"
+        )]
         #[inline(always)]
         pub fn get(&'static self) -> F {
             // SAFETY: a reference is valid to read.
@@ -82,6 +86,7 @@ impl Drop for ParkWhenUnwound {
     }
 }
 
+#[expect(clippy::inline_always, reason = "the landing pad has to be in the frame that calls")]
 #[inline(always)]
 fn guarded<R>(call: impl FnOnce() -> R) -> R {
     let guard = ParkWhenUnwound;

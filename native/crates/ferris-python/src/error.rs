@@ -75,7 +75,7 @@ fn is_noted(value: &Bound<'_, PyAny>, note: &Bound<'_, PyAny>) -> PyResult<bool>
 ///
 /// # Safety
 /// The object is alive.
-pub unsafe fn borrow<'py>(py: Python<'py>, object: Object) -> Bound<'py, PyAny> {
+pub unsafe fn borrow(py: Python<'_>, object: Object) -> Bound<'_, PyAny> {
     // SAFETY: by the condition above.
     unsafe { Bound::from_borrowed_ptr(py, object.cast::<ffi::PyObject>()) }
 }

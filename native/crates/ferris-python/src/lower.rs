@@ -181,7 +181,7 @@ impl<'py> Compiler<'py> {
             } else if kind == self.spec.alias {
                 self.emit_reference(self.spec.target.of(item), scope, ops)
             } else if kind == self.spec.data {
-                self.emit_literal(self.spec.value.of(item), ops)
+                emit_literal(self.spec.value.of(item), ops)
             } else if kind == self.spec.task {
                 self.emit_task(item, scope, depth, ops)
             } else if let Some(container) = self.spec.container(kind) {
@@ -189,7 +189,7 @@ impl<'py> Compiler<'py> {
             } else if self.spec.is_symbolic(kind) {
                 Err(Obstacle::Unknown)
             } else {
-                self.emit_literal(item, ops)
+                emit_literal(item, ops)
             }
         }
     }
@@ -208,17 +208,6 @@ impl<'py> Compiler<'py> {
             }
         };
         ops.push(op);
-        Ok(())
-    }
-
-    /// # Safety
-    /// `value` is alive, or null.
-    unsafe fn emit_literal(&mut self, value: Object, ops: &mut Vec<Op>) -> Lowered<()> {
-        if value.is_null() {
-            return Err(Obstacle::Unknown);
-        }
-        // SAFETY: by the condition above.
-        ops.push(Op::Literal(unsafe { Owned::new(value) }));
         Ok(())
     }
 
@@ -519,6 +508,19 @@ unsafe fn as_dict(py: Python<'_>, kwargs: Object) -> Lowered<Bound<'_, PyDict>> 
     // SAFETY: by the condition above.
     let kwargs = unsafe { Bound::from_borrowed_ptr_or_opt(py, kwargs) };
     kwargs.and_then(|kwargs| kwargs.cast_into_exact().ok()).ok_or(Obstacle::Unknown)
+}
+
+/// Emits the step that pushes an object.
+///
+/// # Safety
+/// `value` is alive, or null.
+unsafe fn emit_literal(value: Object, ops: &mut Vec<Op>) -> Lowered<()> {
+    if value.is_null() {
+        return Err(Obstacle::Unknown);
+    }
+    // SAFETY: by the condition above.
+    ops.push(Op::Literal(unsafe { Owned::new(value) }));
+    Ok(())
 }
 
 /// The hash of a key.
