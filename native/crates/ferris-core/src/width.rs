@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// The first look of a watching thread: a run that is over by then never sees another thread.
 ///
-/// Measured: a hundred no-op tasks take about 10 us.
+/// Guessed: a no-op task takes about 0.1 us, so some hundreds of them end within this time.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 
 /// The longest time between two looks, and so between a task that gets stuck and the thread that joins.
@@ -23,8 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
 /// Tasks shorter than this on average are left to the caller.
 ///
-/// A thread that waits for the interpreter is let in at a task's release or after 5 ms.  Measured: two threads run
-/// tasks of 10 us without the GIL 1.9 times as fast as one, and tasks of 1 us a little slower.
+/// Guessed, between two measurements: two threads run tasks of 10 us without the GIL 1.8 to 1.9 times as fast as one
+/// (`python -m benchmarks --only hash-10us`), and an earlier prototype ran tasks of 1 us a little slower.
 const WORTH_SHARING: Duration = Duration::from_micros(5);
 
 /// The number of workers of one run.
