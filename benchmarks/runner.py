@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -28,7 +29,10 @@ class CompetitorError(Exception):
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: samples of each competitor, and the seconds beyond which one sample is enough."""
+    """How much is measured: samples of each competitor, and the seconds beyond which one sample is enough.
+
+    What a sample needs prepared counts towards these seconds, though it is not part of the sample.
+    """
 
     rounds: int
     once_above: float
@@ -71,6 +75,7 @@ class _Competitor:
         self.record = Record()
         self._workload_name = workload.name
         self._warm = False
+        self._longest_turn = 0.0
         self._prepared_memory = 0
         self._channel, remote = context.Pipe()
         self._process = context.Process(target=serve, args=(remote, workload, name))
@@ -95,10 +100,12 @@ class _Competitor:
     def take_turn(self, effort: Effort) -> None:
         """Take a sample, unless there are enough; the first warms up and counts only if it was long."""
         samples = self.record.samples
-        if len(samples) == effort.rounds or (samples and samples[0].seconds > effort.once_above):
+        if len(samples) == effort.rounds or (samples and self._longest_turn > effort.once_above):
             return
+        started = time.monotonic()
         self._channel.send(True)  # noqa: FBT003 - the message, see `serve`
         sample, peak = self._answer()
+        self._longest_turn = max(self._longest_turn, time.monotonic() - started)
         self.record.memory_growth = peak - self._prepared_memory
         if self._warm or sample.seconds > WARM_UP_SECONDS:
             samples.append(sample)

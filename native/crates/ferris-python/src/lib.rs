@@ -6,12 +6,14 @@
 //! | [`options`], [`request`] | how it is to be done; what was asked for |
 //! | [`compile`], [`lower`] | a Dask graph becomes a flat graph and a program |
 //! | [`spec`], [`keys`], [`program`] | Dask's nodes, the keys, and what is made of them |
+//! | [`ahead`] | the references of a large graph, looked up a block at a time |
 //! | [`session`] | the workers of a run |
 //! | [`interpret`] | one task |
 //! | [`pool`] | the process-wide pool and its threads |
 //! | [`interpreter`], [`call`] | waiting without the GIL; calling Python so that exit is safe |
 //! | [`error`] | the package's exceptions |
 
+mod ahead;
 mod call;
 mod compile;
 mod error;

@@ -4,9 +4,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::call::{self, Object};
+use crate::call::Object;
 use crate::compile::Compiler;
-use crate::keys::{KeyTable, for_each_item};
+use crate::keys::{Items, KeyTable, Mixed};
 use crate::program::{Op, Owned, Template, Word, Words, Work};
 use crate::spec::{Container, Type};
 
@@ -392,19 +392,20 @@ impl<'py> Compiler<'py> {
             if unsafe { slots.find(self.py, key.as_ptr())? }.is_some() {
                 return Err(Obstacle::Unknown);
             }
-            slots.insert(key.as_ptr(), hash_of(&key)?);
+            // SAFETY: as above.
+            slots.insert(key.as_ptr(), unsafe { Mixed::of(self.py, key.as_ptr())? });
         }
         let mut nodes = Vec::with_capacity(inner.len());
-        // SAFETY: nobody else knows this dict.
+        // SAFETY: `inner` keeps its items alive, and nobody else knows it.
         unsafe {
-            for_each_item(self.py, inner.as_ptr(), |key, node, hash| {
+            for item in Items::of(inner) {
+                let mixed = item.mixed(self.py)?;
                 // An input takes the place of an inner node of the same name.
-                if slots.find(self.py, key)?.is_none() {
-                    slots.insert(key, hash);
-                    nodes.push(node);
+                if slots.find_mixed(self.py, item.key, mixed)?.is_none() {
+                    slots.insert(item.key, mixed);
+                    nodes.push(item.value);
                 }
-                Ok(())
-            })?;
+            }
             // A raw value is no node, and Dask would fail on it: let it.
             if nodes.iter().any(|&node| !self.spec.is_node(Type::of(node))) {
                 return Err(Obstacle::Unknown);
@@ -521,15 +522,6 @@ unsafe fn emit_literal(value: Object, ops: &mut Vec<Op>) -> Lowered<()> {
     // SAFETY: by the condition above.
     ops.push(Op::Literal(unsafe { Owned::new(value) }));
     Ok(())
-}
-
-/// The hash of a key.
-fn hash_of(key: &Bound<'_, PyAny>) -> PyResult<isize> {
-    // SAFETY: the key is alive, and the thread attached.
-    match unsafe { call::hash(key.as_ptr()) } {
-        -1 => Err(PyErr::fetch(key.py())),
-        hash => Ok(hash),
-    }
 }
 
 /// No words at all.

@@ -214,18 +214,20 @@ pub struct Template {
 pub struct Program {
     pub words: Vec<Word>,
     pub templates: Vec<Template>,
-    /// The graph keys by index, borrowed from `snapshot`.
+    /// The keys of the graph by index, borrowed.
     pub keys: Vec<Object>,
+    /// The nodes of the graph by index, borrowed.
+    pub nodes: Vec<Object>,
     /// A copy of the graph that nobody else can change: keeps keys and nodes alive.
-    pub snapshot: Py<PyDict>,
-    /// Functions and argument tuples, which words and calls borrow.
+    pub _snapshot: Py<PyDict>,
+    /// What else is borrowed: nodes made from legacy tasks, functions and argument tuples.
     pub _held: Vec<Owned>,
     /// Tasks that were lowered, and tasks that are called as nodes.
     pub n_inlined: usize,
     pub n_called: usize,
 }
 
-// SAFETY: `keys` are kept alive by `snapshot`, and only attached threads use or drop any of this.
+// SAFETY: keys and nodes are kept alive by `_snapshot` and `_held`, and only attached threads use or drop any of this.
 unsafe impl Send for Program {}
 // SAFETY: as above; nothing is changed once the graph is compiled.
 unsafe impl Sync for Program {}
@@ -233,12 +235,13 @@ unsafe impl Sync for Program {}
 impl Program {
     /// The key of a task.
     pub fn key<'py>(&self, py: Python<'py>, index: u32) -> Bound<'py, PyAny> {
-        // SAFETY: `snapshot` keeps the key alive.
+        // SAFETY: `_snapshot` keeps the key alive.
         unsafe { Bound::from_borrowed_ptr(py, self.keys[index as usize]) }
     }
 
     /// The node of a task, as Dask made it.
-    pub fn node<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyAny>> {
-        self.snapshot.bind(py).as_any().get_item(self.key(py, index))
+    pub fn node<'py>(&self, py: Python<'py>, index: u32) -> Bound<'py, PyAny> {
+        // SAFETY: `_snapshot` or `_held` keeps the node alive.
+        unsafe { Bound::from_borrowed_ptr(py, self.nodes[index as usize]) }
     }
 }

@@ -259,7 +259,7 @@ impl<'a, 'py> Worker<'a, 'py> {
         }
         // SAFETY: `value` owns the object.
         let value = unsafe { error::borrow(py, value.get()) };
-        let (key, node) = (program.key(py, index), program.node(py, index)?);
+        let (key, node) = (program.key(py, index), program.node(py, index));
         let call = || call::call(compare, [&key, &node, values.as_any(), &value]);
         in_context(py, &self.job.context, || call().map(Bound::into_ptr).map_err(|error| raise(py, error)))
             .map(drop)
