@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import machine, plot, report
+from benchmarks import machine, plot, readme, report
 from benchmarks.runner import CompetitorError, Effort, run
 from benchmarks.workloads import Workload, all_workloads
 
@@ -21,6 +21,7 @@ QUICK = Effort(rounds=3, once_above=0.5)
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "_static"
+README = ROOT / "README.md"
 SCRATCH = ROOT / "build" / "benchmarks"
 """A run that does not measure everything never replaces the published report."""
 
@@ -33,8 +34,10 @@ def main() -> int:
     workloads = all_workloads(quick=options.quick)
     chosen = _choose(workloads, options.only)
     results, facts = _measure(chosen, QUICK if options.quick else FULL)
-    is_complete = not options.quick and len(results) == len(workloads)
+    is_complete = not options.quick and options.output is None and len(results) == len(workloads)
     _write(results, chosen, facts, options.output or (DOCS if is_complete else SCRATCH))
+    if is_complete:
+        README.write_text(readme.fill(README.read_text(), (DOCS / "benchmarks.md").read_text()))
     return 0 if len(results) == len(chosen) else 1
 
 
