@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from benchmarks.adapters import label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CELL = re.compile(r"\S+ <!-- bench: (?P<workload>\S+)/(?P<competitor>\S+) -->")
 """A figure, and the workload and competitor it belongs to."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 import difflib
 import operator
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import dask
 import dask.config
 import dask.system
 import yaml
 
+from dask_ferris._callbacks import Hooks, as_hooks
+from dask_ferris._foreign_pool import StepElsewhere, use_pool
 from dask_ferris._warn import warn
 from dask_ferris.exceptions import PolicyError
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["DEFAULTS", "Options", "resolve"]
 
@@ -38,22 +43,13 @@ _UNAVAILABLE = frozenset(
     }
 )
 
-# Dask's own options, with what they are when nobody has set them.
-_DASKS_OWN = {
-    "callbacks": None,
-    "cache": None,
-    "pool": None,
-    "rerun_exceptions_locally": None,
-    "raise_exception": None,
-}
-
-# Those of Dask's own options that it reads from its config, too.
-_DASKS_CONFIG = ("cache", "pool", "rerun_exceptions_locally")
-
 # Names that other libraries give to the same thing.
 _OTHER_NAMES = {"max_workers": "num_workers", "n_workers": "num_workers", "nworkers": "num_workers", "retry": "retries"}
 
-_KNOWN = _UNAVAILABLE | _DASKS_OWN.keys() | {"num_workers"}
+# Words of Dask's own schedulers.
+_DASKS_OWN = frozenset({"cache", "callbacks", "num_workers", "pool", "raise_exception", "rerun_exceptions_locally"})
+
+_KNOWN = _UNAVAILABLE | _DASKS_OWN
 
 
 def _load_defaults() -> dict[str, Any]:
@@ -76,12 +72,26 @@ class Options:
     Attributes:
         num_workers: How many tasks may run at once, at least 1.
         check: Run each task both ways and compare.
-        hand_over: Leave the whole call to `dask.threaded.get`.
+        callbacks: The callbacks of this call, or None for those that are active.
+        cache: Where values are kept while they are needed, or None for a dict of the run's own.
+        step_elsewhere: Lets a thread of the user's pool call the `step` it is given, or None for our own pool.
+        rerun: Run a task that failed once more, in the calling thread.
+        raise_exception: Called with the exception of a task and its traceback, or None to raise it.
     """
 
     num_workers: int
     check: bool
-    hand_over: bool
+    callbacks: list[Hooks] | None
+    cache: MutableMapping[Any, Any] | None
+    step_elsewhere: StepElsewhere | None
+    rerun: bool
+    raise_exception: Callable[[BaseException, TracebackType | None], object] | None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether one of Dask's own options asks for a run that is accounted for step by step."""
+        asked = (self.callbacks, self.cache, self.step_elsewhere, self.raise_exception)
+        return self.rerun or any(option is not None for option in asked)
 
 
 def resolve(given: Mapping[str, Any]) -> Options:
@@ -102,11 +112,44 @@ def resolve(given: Mapping[str, Any]) -> Options:
     _warn_of_misspelt(given)
     section = _section()
     _warn_of_unknown_keys(section)
+    num_workers = _num_workers(given.get("num_workers"))
+    callbacks, (where, pool) = given.get("callbacks"), _dasks_own("pool", given)
+    size, step_elsewhere = (num_workers, None) if pool is None else use_pool(where, pool, num_workers)
     return Options(
-        num_workers=_num_workers(given.get("num_workers")),
-        check=_flag("ferris.check", section.get("check", DEFAULTS["check"])),
-        hand_over=_is_dasks(given),
+        num_workers=size,
+        check=_flag("the config key 'ferris.check'", section.get("check", DEFAULTS["check"])),
+        callbacks=None if callbacks is None else as_hooks(callbacks),
+        cache=_cache(*_dasks_own("cache", given)),
+        step_elsewhere=step_elsewhere,
+        rerun=_rerun(*_dasks_own("rerun_exceptions_locally", given)),
+        raise_exception=_raise_exception(given.get("raise_exception")),
     )
+
+
+def _dasks_own(name: str, given: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return where an option was set, and to what: the argument, else Dask's config."""
+    if given.get(name) is not None:
+        return name, given[name]
+    return f"the config key {name!r}", dask.config.get(name, None)
+
+
+def _cache(where: str, cache: Any) -> MutableMapping[Any, Any] | None:
+    needed = ("__getitem__", "__setitem__", "__contains__", "__len__", "keys", "pop")
+    if cache is not None and not all(hasattr(cache, name) for name in needed):
+        msg = f"{where} must be a mutable mapping, not {cache!r} of type {type(cache).__name__}"
+        raise TypeError(msg)
+    return cast("MutableMapping[Any, Any] | None", cache)
+
+
+def _rerun(where: str, value: object) -> bool:
+    return value is not None and _flag(where, value)
+
+
+def _raise_exception(function: Any) -> Any:
+    if function is not None and not callable(function):
+        msg = f"raise_exception must be a function of an exception and a traceback, not {function!r}"
+        raise TypeError(msg)
+    return function
 
 
 def _refuse_unavailable(given: Mapping[str, Any]) -> None:
@@ -162,13 +205,6 @@ def _num_workers(argument: object) -> int:
 
 def _flag(where: str, value: object) -> bool:
     if not isinstance(value, bool):
-        msg = f"the config key {where!r} must be true or false, not {value!r}"
+        msg = f"{where} must be true or false, not {value!r}"
         raise TypeError(msg)
     return value
-
-
-def _is_dasks(given: Mapping[str, Any]) -> bool:
-    """Tell whether an option asks for what only Dask's own scheduler does so far."""
-    if any(given.get(name) is not None for name in _DASKS_OWN):
-        return True
-    return any(dask.config.get(name, None) not in (None, False) for name in _DASKS_CONFIG)

@@ -14,10 +14,10 @@ CORE = ROOT / "native" / "crates" / "ferris-core" / "src"
 
 LAYERS = (
     {"exceptions", "typing"},
-    {"_warn"},
+    {"_warn", "_callbacks", "_foreign_pool"},
     {"_policy", "_options", "_native"},
-    {"_graph", "_check", "_callbacks", "_future", "_pool"},
-    {"_get", "_executor", "_process", "_worker"},
+    {"_graph", "_check", "_future", "_pool"},
+    {"_watched", "_executor", "_process", "_worker"},
     {"reductions", "testing", "executor"},
     {"local", "flow", "qc", "cluster", "diagnostics", "integrations"},
     {"__init__"},

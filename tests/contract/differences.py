@@ -24,6 +24,10 @@ DIFFERENCES = {
         "A requested key that the graph has not is found while compiling; dask.threaded computes all other keys first "
         "and throws their results away."
     ),
+    "registrations survive runs that overlap": (
+        "A run that claims the callbacks gives them back without undoing what other threads did meanwhile; "
+        "dask.threaded puts back the set it found."
+    ),
     "no graph is a TypeError": (
         "An object that is no graph is a wrong type of argument; dask.threaded says AttributeError: __dask_graph__."
     ),

@@ -24,12 +24,13 @@ def check():
         yield
 
 
-def test_every_task_runs_both_ways():
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"cache": {}}], ids=repr)
+def test_every_task_runs_both_ways(options):
     """The check really calls each task once more, as Dask would."""
     calls = Calls()
     graph = {"a": calls.task("a"), "b": calls.task("b", "a"), "f": fused("f", {"in": calls.task("in")}, "in")}
 
-    assert ("b", "in") == dask_ferris.get(graph, ["b", "f"])
+    assert ("b", "in") == dask_ferris.get(graph, ["b", "f"], **options)
     assert ["a", "a", "b", "b", "in", "in"] == sorted(calls.names)
 
 

@@ -294,6 +294,12 @@ impl<P> Graph<P> {
         self.tasks.iter().map(|task| &task.payload)
     }
 
+    /// The tasks that some target needs, targets and known values included.
+    pub fn needed(&self) -> impl Iterator<Item = u32> {
+        let is_needed = |task: &Task<P>| task.is_target() || task.n_dependents > 0;
+        (0..).zip(&self.tasks).filter(move |(_, task)| is_needed(task)).map(|(index, _)| index)
+    }
+
     /// The tasks whose values task `index` needs, each once.
     pub fn dependencies(&self, index: u32) -> &[u32] {
         &self.dependencies[self.tasks[index as usize].dependencies()]
@@ -301,25 +307,30 @@ impl<P> Graph<P> {
 
     /// Accounts for the end of task `index` and says whether it was a target.
     ///
-    /// `release` gets the payload of each task whose value nobody needs any more; `ready` each task that has
+    /// `release` gets each task whose value nobody needs any more, and its payload; `ready` each task that has
     /// become ready, highest rank first.
     #[inline]
-    pub fn settle<C: Counting>(&self, index: u32, release: impl FnMut(&P), ready: impl FnMut(u32)) -> bool {
+    pub fn settle<C: Counting>(
+        &self,
+        index: u32,
+        release: impl FnMut(u32, &P),
+        ready: impl FnMut(u32),
+    ) -> bool {
         self.release_values::<C>(index, release);
         self.make_ready::<C>(index, ready);
         self.tasks[index as usize].is_target()
     }
 
     #[inline]
-    fn release_values<C: Counting>(&self, index: u32, mut release: impl FnMut(&P)) {
+    fn release_values<C: Counting>(&self, index: u32, mut release: impl FnMut(u32, &P)) {
         let task = &self.tasks[index as usize];
         if task.n_dependents == 0 && !task.is_target() {
-            release(&task.payload);
+            release(index, &task.payload);
         }
         for &dependency in &self.dependencies[task.dependencies()] {
             let needed = &self.tasks[dependency as usize];
             if C::is_last(&needed.consumers) && !needed.is_target() {
-                release(&needed.payload);
+                release(dependency, &needed.payload);
             }
         }
     }
@@ -389,7 +400,7 @@ mod tests {
         let mut stack: Vec<u32> = graph.roots().iter().rev().copied().collect();
         while let Some(index) = stack.pop() {
             order.push(index);
-            graph.settle::<Alone>(index, |&payload| released.push(payload), |task| stack.push(task));
+            graph.settle::<Alone>(index, |_, &payload| released.push(payload), |task| stack.push(task));
         }
         (order, released)
     }

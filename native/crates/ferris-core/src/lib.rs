@@ -7,6 +7,7 @@
 //! | [`ready`] | where ready tasks wait: one deque per worker, and the roots of the graph |
 //! | [`run`] | one execution of a graph: joins graph, ready tasks and width |
 //! | [`width`] | how many workers a run has, and when one more is called |
+//! | [`dispatch`] | tasks given out one by one by a caller that computes none itself |
 //! | [`bell`] | how the calling thread sleeps until there is something to do |
 //! | [`pool`] | threads that wait for runs; knows no graphs |
 //! | [`sync`], [`deque`] | the only source of atomics, locks and deques, so that loom can stand in |
@@ -14,6 +15,7 @@
 
 pub mod bell;
 pub mod deque;
+pub mod dispatch;
 pub mod graph;
 pub mod pool;
 pub mod rank;

@@ -28,7 +28,7 @@ pub fn run_alone<P>(graph: &Graph<P>, hands: &mut impl Hands<P>) -> bool {
             if !hands.compute(graph, index) {
                 return false;
             }
-            graph.settle::<Alone>(index, |payload| hands.release(payload), |task| ready.push(task));
+            graph.settle::<Alone>(index, |_, payload| hands.release(payload), |task| ready.push(task));
         }
     }
     true
@@ -44,6 +44,8 @@ pub struct Run<P> {
     /// All targets have finished, or the run was stopped: no task starts any more.
     over: AtomicBool,
     caller: Bell,
+    /// The caller leaves all tasks to helpers.
+    caller_is_guest: bool,
 }
 
 impl<P> Run<P> {
@@ -56,7 +58,19 @@ impl<P> Run<P> {
             unfinished: AtomicUsize::new(graph.n_targets()),
             over: AtomicBool::new(graph.n_targets() == 0),
             caller: Bell::default(),
+            caller_is_guest: false,
             graph,
+        }
+    }
+
+    /// A run by at most `n_helpers` workers, none of which is the caller's.
+    pub fn for_guest(graph: Graph<P>, n_helpers: usize) -> Self {
+        let n_workers = n_helpers + 1; // the caller has its seat, if only for a run that nobody comes to
+        Self {
+            ready: Ready::new(graph.roots(), n_workers),
+            width: Width::new(n_workers),
+            caller_is_guest: true,
+            ..Self::new(graph, n_workers)
         }
     }
 
@@ -91,6 +105,11 @@ impl<P> Run<P> {
         self.ready.hire().expect("the run has a seat for its caller")
     }
 
+    /// Gives the caller's seat back.
+    pub fn dismiss(&self, seat: Seat) {
+        self.ready.dismiss(seat);
+    }
+
     /// Works until there is nothing more to do, for the moment or for good.
     pub fn work(&self, seat: &mut Seat, hands: &mut impl Hands<P>) {
         let mut found = self.ready.find(seat);
@@ -114,7 +133,7 @@ impl<P> Run<P> {
         let mut has_surplus = false;
         let is_target = self.graph.settle::<Shared>(
             index,
-            |payload| hands.release(payload),
+            |_, payload| hands.release(payload),
             |task| has_surplus |= seat.push(task),
         );
         if has_surplus {
@@ -128,9 +147,26 @@ impl<P> Run<P> {
 
     /// Finds somebody for tasks that this worker leaves to others.
     fn share(&self, hands: &mut impl Hands<P>) {
-        if !self.caller.ring() && self.width.calls_one_more() {
+        if (self.caller_is_guest || !self.caller.ring()) && self.width.calls_one_more() {
             hands.call_one_more();
         }
+    }
+
+    /// Finds a first helper, on behalf of a caller that computes nothing.
+    pub fn begin(&self, hands: &mut impl Hands<P>) {
+        if self.has_work_left() {
+            self.share(hands);
+        }
+    }
+
+    /// True when there are tasks and nobody has come to compute them.
+    pub fn is_deserted(&self) -> bool {
+        self.has_work_left() && self.width.is_alone()
+    }
+
+    /// Sleeps until the run is over, at most `limit`.
+    pub fn wait_for_end(&self, limit: Duration) {
+        self.caller.wait(limit, || !self.is_over());
     }
 
     /// True when there is something to do, or nothing any more.

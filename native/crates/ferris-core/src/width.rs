@@ -48,6 +48,11 @@ impl Width {
         }
     }
 
+    /// True when nobody but the caller is counted in.
+    pub fn is_alone(&self) -> bool {
+        self.present.load(Ordering::Relaxed) == 1
+    }
+
     /// Counts a task that begins.
     #[inline]
     pub fn begin_task(&self) {

@@ -9,7 +9,7 @@
 
 use pyo3::ffi::{self, Py_ssize_t};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString};
 use std::ffi::c_int;
 use std::ptr;
 
@@ -30,8 +30,8 @@ mod entry {
         fn PyObject_RichCompareBool(left: Object, right: Object, op: c_int) -> c_int;
         fn PySet_Add(set: Object, item: Object) -> c_int;
         fn PyDict_SetItem(dict: Object, key: Object, value: Object) -> c_int;
-        fn PyObject_Call(f: Object, args: Object, kwargs: Object) -> Object;
         fn PyObject_GetAttr(object: Object, name: Object) -> Object;
+        fn PyObject_GetItem(object: Object, key: Object) -> Object;
         fn PyObject_Repr(object: Object) -> Object;
         fn PyObject_Str(object: Object) -> Object;
         fn Py_DecRef(object: Object);
@@ -57,8 +57,7 @@ mod entry {
     type Compare = unsafe extern "C-unwind" fn(Object, Object, c_int) -> c_int;
     type Add = unsafe extern "C-unwind" fn(Object, Object) -> c_int;
     type Set = unsafe extern "C-unwind" fn(Object, Object, Object) -> c_int;
-    type Call = unsafe extern "C-unwind" fn(Object, Object, Object) -> Object;
-    type GetAttr = unsafe extern "C-unwind" fn(Object, Object) -> Object;
+    type Get = unsafe extern "C-unwind" fn(Object, Object) -> Object;
     type Text = unsafe extern "C-unwind" fn(Object) -> Object;
     type Drop = unsafe extern "C-unwind" fn(Object);
 
@@ -67,8 +66,8 @@ mod entry {
     pub static COMPARE: Entry<Compare> = Entry(PyObject_RichCompareBool);
     pub static SET_ADD: Entry<Add> = Entry(PySet_Add);
     pub static DICT_SET: Entry<Set> = Entry(PyDict_SetItem);
-    pub static CALL: Entry<Call> = Entry(PyObject_Call);
-    pub static GET_ATTR: Entry<GetAttr> = Entry(PyObject_GetAttr);
+    pub static GET_ATTR: Entry<Get> = Entry(PyObject_GetAttr);
+    pub static GET_ITEM: Entry<Get> = Entry(PyObject_GetItem);
     pub static REPR: Entry<Text> = Entry(PyObject_Repr);
     pub static STR: Entry<Text> = Entry(PyObject_Str);
     pub static DECREF: Entry<Drop> = Entry(Py_DecRef);
@@ -180,22 +179,16 @@ pub fn call<'py, const N: usize>(
     owned(function.py(), result)
 }
 
-/// Calls a function with positional and keyword arguments.
-pub fn call_keywords<'py>(
-    function: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-    kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let kwargs = kwargs.map_or(ptr::null_mut(), Bound::as_ptr);
-    // SAFETY: `function` says that the thread is attached; all objects are alive.
-    let result = guarded(|| unsafe { entry::CALL.get()(function.as_ptr(), args.as_ptr(), kwargs) });
-    owned(function.py(), result)
-}
-
 /// An attribute, which may be a property written in Python.
 pub fn get_attr<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: `object` says that the thread is attached.
     owned(object.py(), guarded(|| unsafe { entry::GET_ATTR.get()(object.as_ptr(), name.as_ptr()) }))
+}
+
+/// The value of a key; it may be hashed and compared in Python.
+pub fn get_item<'py>(object: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `object` says that the thread is attached.
+    owned(object.py(), guarded(|| unsafe { entry::GET_ITEM.get()(object.as_ptr(), key.as_ptr()) }))
 }
 
 /// The `repr` of an object.

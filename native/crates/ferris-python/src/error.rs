@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyList, PyString, PyTraceback};
 use pyo3::{ffi, import_exception, intern};
 
 use crate::call::{self, Object};
@@ -69,6 +69,23 @@ fn is_noted(value: &Bound<'_, PyAny>, note: &Bound<'_, PyAny>) -> PyResult<bool>
         }
     }
     Ok(false)
+}
+
+/// The error without the frames of this package at the top of its traceback: what the user called and what the
+/// task did is all there is to see.
+pub fn without_our_frames(py: Python<'_>, error: PyErr) -> PyErr {
+    let mut traceback = error.traceback(py);
+    while let Some(top) = traceback.take_if(|top| is_ours(top).unwrap_or(false)) {
+        traceback = top.getattr("tb_next").ok().and_then(|next| next.cast_into().ok());
+    }
+    error.set_traceback(py, traceback);
+    error
+}
+
+fn is_ours(traceback: &Bound<'_, PyTraceback>) -> PyResult<bool> {
+    let globals = traceback.getattr("tb_frame")?.getattr("f_globals")?;
+    let module: String = globals.get_item("__name__")?.extract()?;
+    Ok(module.starts_with("dask_ferris."))
 }
 
 /// A borrowed pointer as a bound reference.

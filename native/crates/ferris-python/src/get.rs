@@ -5,10 +5,11 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 
 use crate::call;
 use crate::compile::compile;
+use crate::error;
 use crate::options::{Resolved, resolve};
 use crate::pool;
 use crate::request::Request;
@@ -25,9 +26,9 @@ use crate::session;
 ///         or any other mapping from keys to tasks or data.  It is not changed.
 ///     keys: A key, or a list of keys, which may be nested.
 ///     **options: ``num_workers`` (int of at least 1): how many tasks may run at once, the calling thread's
-///         included; by default Dask's config ``num_workers``, else the usable CPUs.  With ``callbacks``,
-///         ``cache``, ``pool``, ``rerun_exceptions_locally`` or ``raise_exception`` the call goes to
-///         :func:`dask.threaded.get`.  The words ``priority``, ``retries``, ``timeout``, ``lane``, ``resources``,
+///         included; by default Dask's config ``num_workers``, else the usable CPUs.  ``callbacks``,
+///         ``cache``, ``pool``, ``rerun_exceptions_locally`` and ``raise_exception`` are Dask's own; with one of
+///         them, or while a callback of Dask is active, the calling thread computes no task.  The words ``priority``, ``retries``, ``timeout``, ``lane``, ``resources``,
 ///         ``on_error``, ``memory_limit``, ``deadline``, ``width``, ``report``, ``progress`` and ``trace`` are
 ///         errors, because nothing honours them yet.  Other keywords are ignored, as Dask does.
 ///
@@ -56,15 +57,27 @@ pub fn get<'py>(
     options: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = dsk.py();
-    let Resolved::Run(plan) = resolve(py, options)? else {
-        let threaded = py.import("dask.threaded")?.getattr("get")?;
-        return call::call_keywords(&threaded, &PyTuple::new(py, [dsk, keys])?, options);
-    };
+    let resolved = resolve(py, options)?;
     let graph = as_dict(dsk)?;
+    let plan = match resolved {
+        Resolved::Run(plan) => plan,
+        Resolved::Watched(options) => return watch(&graph, keys, &options),
+    };
     let request = Request::read(keys)?;
     let compiled = compile(&graph, request.keys())?;
     pool::count_run();
     session::run(py, compiled, plan, |graph, targets| request.answer(py, graph, targets))
+}
+
+/// Runs a graph step by step; a traceback shows nothing of how.
+fn watch<'py>(
+    graph: &Bound<'py, PyDict>,
+    keys: &Bound<'py, PyAny>,
+    options: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = graph.py();
+    let run = py.import("dask_ferris._watched")?.getattr("run")?;
+    call::call(&run, [graph.as_any(), keys, options]).map_err(|error| error::without_our_frames(py, error))
 }
 
 /// What a graph was compiled to; see :func:`compile`.

@@ -2,8 +2,13 @@
 //!
 //! No thread waits for another while it is attached: the other may need to attach.
 
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 use std::time::{Duration, Instant};
+
+use crate::call;
 
 /// How long a wait goes on before it looks for signals: Ctrl-C takes effect within this time.
 const SLICE: Duration = Duration::from_millis(50);
@@ -17,10 +22,15 @@ pub fn wait_with_signals(
     is_over: impl Fn() -> bool,
 ) -> PyResult<()> {
     while !is_over() {
-        py.detach(|| sleep(SLICE));
-        py.check_signals()?;
+        wait_a_slice(py, &sleep)?;
     }
     Ok(())
+}
+
+/// Waits detached for a short while; raises what a signal handler raises meanwhile.
+pub fn wait_a_slice(py: Python<'_>, sleep: impl Fn(Duration) + Sync) -> PyResult<()> {
+    py.detach(|| sleep(SLICE));
+    py.check_signals()
 }
 
 /// After this long other threads get their turn: the default of `sys.setswitchinterval`.
@@ -54,6 +64,22 @@ impl Turn {
             *self = Self::begin();
         }
     }
+}
+
+/// True when an event loop of `asyncio` runs on this thread.
+pub fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
+    static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let ask = |function: &Py<PyAny>| Ok(!call::call(function.bind(py), [])?.is_none());
+    if let Some(function) = RUNNING_LOOP.get(py) {
+        return ask(function);
+    }
+    // Not imported here: a program that has no loops need not wait for the module.
+    let find = || -> PyResult<_> { Ok(py.import("sys")?.getattr("modules")?.cast_into()?.unbind()) };
+    let modules = MODULES.get_or_try_init(py, find)?;
+    let Some(asyncio) = modules.bind(py).get_item(intern!(py, "_asyncio"))? else { return Ok(false) };
+    let Ok(function) = asyncio.getattr(intern!(py, "_get_running_loop")) else { return Ok(false) };
+    ask(RUNNING_LOOP.get_or_init(py, || function.unbind()))
 }
 
 /// Waits detached, for as long as it takes; not for the main thread, which has signals to see.

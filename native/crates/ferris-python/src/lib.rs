@@ -8,6 +8,7 @@
 //! | [`spec`], [`keys`], [`program`] | Dask's nodes, the keys, and what is made of them |
 //! | [`ahead`] | the references of a large graph, looked up a block at a time |
 //! | [`session`] | the workers of a run |
+//! | [`dispatch`] | a run whose tasks the caller gives out one by one |
 //! | [`interpret`] | one task |
 //! | [`pool`] | the process-wide pool and its threads |
 //! | [`interpreter`], [`call`] | waiting without the GIL; calling Python so that exit is safe |
@@ -16,6 +17,7 @@
 mod ahead;
 mod call;
 mod compile;
+mod dispatch;
 mod error;
 mod get;
 mod interpret;
@@ -39,6 +41,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The native half of `dask_ferris`.
 #[pymodule(gil_used = true)]
 mod _native {
+    #[pymodule_export]
+    use super::dispatch::Dispatcher;
     #[pymodule_export]
     use super::get::{Summary, compile_only, get};
     #[pymodule_export]

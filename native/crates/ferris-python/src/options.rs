@@ -12,11 +12,11 @@ use crate::call;
 use crate::session::Plan;
 
 /// What to do with a call.
-pub enum Resolved {
-    /// Run it here.
+pub enum Resolved<'py> {
+    /// The calling thread works.
     Run(Plan),
-    /// Give it to `dask.threaded.get`.
-    HandOver,
+    /// The calling thread keeps Dask's account, with these options; see `dask_ferris._watched`.
+    Watched(Bound<'py, PyAny>),
 }
 
 /// Config keys of Dask that change what a local scheduler does, in both spellings that Dask accepts.
@@ -24,17 +24,18 @@ const DASK_KEYS: [&str; 6] =
     ["num_workers", "num-workers", "pool", "cache", "rerun_exceptions_locally", "rerun-exceptions-locally"];
 
 /// Resolves the options of a call: argument, then config, then default.
-pub fn resolve(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved> {
+pub fn resolve<'py>(py: Python<'py>, options: Option<&Bound<'py, PyDict>>) -> PyResult<Resolved<'py>> {
     let places = Places::get(py)?;
     let num_workers = match options {
         None => Some(places.cpu_count(py)?),
         Some(options) => only_num_workers(options)?,
     };
-    let resolved = match num_workers {
-        Some(num_workers) if places.is_default(py)? => Resolved::Run(Plan { num_workers, compare: None }),
-        _ => ask_python(py, options)?,
-    };
-    if places.has_callbacks(py)? { Ok(Resolved::HandOver) } else { Ok(resolved) }
+    match num_workers {
+        Some(num_workers) if places.is_default(py)? && !places.has_callbacks(py)? => {
+            Ok(Resolved::Run(Plan { num_workers, compare: None }))
+        }
+        _ => ask_python(py, options, places),
+    }
 }
 
 /// The number of workers when that is all that was given, and there is nothing to say about it.
@@ -45,12 +46,17 @@ fn only_num_workers(options: &Bound<'_, PyDict>) -> PyResult<Option<usize>> {
 }
 
 #[cold]
-fn ask_python(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved> {
+fn ask_python<'py>(
+    py: Python<'py>,
+    options: Option<&Bound<'py, PyDict>>,
+    places: &Places,
+) -> PyResult<Resolved<'py>> {
     let resolve = py.import("dask_ferris._options")?.getattr("resolve")?;
     let given = options.map_or_else(|| PyDict::new(py), Clone::clone);
     let resolved = call::call(&resolve, [given.as_any()])?;
-    if resolved.getattr("hand_over")?.extract()? {
-        return Ok(Resolved::HandOver);
+    let sees_active = resolved.getattr("callbacks")?.is_none() && places.has_callbacks(py)?;
+    if sees_active || resolved.getattr("is_watched")?.extract()? {
+        return Ok(Resolved::Watched(resolved));
     }
     let check: bool = resolved.getattr("check")?.extract()?;
     let compare = || Ok::<_, PyErr>(py.import("dask_ferris._check")?.getattr("compare")?.unbind());

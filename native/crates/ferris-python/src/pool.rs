@@ -1,16 +1,42 @@
 //! The process-wide default pool, and its threads.
 
 use ferris_core::pool::{Demand, Pool, Ticket};
+use ferris_core::width::Watch;
 use pyo3::prelude::*;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use crate::call;
+use crate::dispatch::{self, Dispatched};
 use crate::interpreter;
 use crate::session::{self, SharedRun};
 
-type DefaultPool = Pool<Arc<SharedRun>>;
+/// What a thread of the pool is called to.
+#[derive(Clone)]
+pub enum Call {
+    Run(Arc<SharedRun>),
+    Dispatched(Arc<Dispatched>),
+}
+
+impl Call {
+    /// True when a thread that watches is to join.
+    fn is_joined_by(&self, watch: &mut Watch) -> bool {
+        match self {
+            Self::Run(run) => run.is_joined_by(watch),
+            Self::Dispatched(_) => true, // its caller computes nothing
+        }
+    }
+
+    fn help(&self, py: Python<'_>) {
+        match self {
+            Self::Run(run) => session::help(py, run),
+            Self::Dispatched(run) => dispatch::help(py, run),
+        }
+    }
+}
+
+type DefaultPool = Pool<Call>;
 
 /// The pool of this process; leaked, as a thread may look at it up to the very end.
 static POOL: AtomicPtr<DefaultPool> = AtomicPtr::new(ptr::null_mut());
@@ -75,8 +101,8 @@ impl Drop for Share {
 }
 
 /// Calls one thread to a run; starts one if none is idle and there may be another.
-pub fn call(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
-    if current().call(shared.ticket()) {
+pub fn call(py: Python<'_>, ticket: &Arc<Ticket<Call>>) -> PyResult<()> {
+    if current().call(ticket) {
         let start_worker = py.import("dask_ferris._pool")?.getattr("start_worker")?;
         call::call(&start_worker, [])?;
     }
@@ -84,7 +110,7 @@ pub fn call(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
 }
 
 /// Takes a call back.
-pub fn cancel(ticket: &Arc<Ticket<Arc<SharedRun>>>) {
+pub fn cancel(ticket: &Arc<Ticket<Call>>) {
     current().cancel(ticket);
 }
 
@@ -92,9 +118,9 @@ pub fn cancel(ticket: &Arc<Ticket<Arc<SharedRun>>>) {
 #[pyfunction]
 pub fn serve(py: Python<'_>) {
     let _resign = Resign(current());
-    while let Some(ticket) = interpreter::wait(py, || current().wait(|run, watch| run.is_joined_by(watch))) {
-        if let Some(shared) = ticket.redeem() {
-            session::help(py, &shared);
+    while let Some(ticket) = interpreter::wait(py, || current().wait(Call::is_joined_by)) {
+        if let Some(call) = ticket.redeem() {
+            call.help(py);
         }
     }
 }

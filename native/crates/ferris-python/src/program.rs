@@ -166,6 +166,12 @@ impl Owned {
         self.0
     }
 
+    /// The object, for safe code.
+    pub fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        // SAFETY: the reference is owned.
+        unsafe { Bound::from_owned_ptr(py, self.into_raw()) }
+    }
+
     /// Gives the reference away.
     #[inline]
     pub fn into_raw(self) -> Object {

@@ -20,7 +20,7 @@ use crate::compile::Compiled;
 use crate::error::{self, InternalError};
 use crate::interpret::{Interpreter, Raised};
 use crate::interpreter::{self, Turn};
-use crate::pool;
+use crate::pool::{self, Call};
 use crate::program::{Owned, Payload, Program};
 
 /// Signals and the clock are looked at when about this much time has passed, and after 1024 tasks at the latest:
@@ -29,12 +29,19 @@ const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
 const MOST_BETWEEN_LOOKS: u32 = 1024;
 
 /// What every worker of a run needs, beside the run itself.
-struct Job {
-    program: Program,
+pub struct Job {
+    pub program: Program,
     /// The caller's context; each task runs in a copy of its own.
     context: Owned,
     /// `_check.compare`, when tasks are to be run both ways.
     compare: Option<Py<PyAny>>,
+}
+
+impl Job {
+    /// The job of running a program in the context of this thread.
+    pub fn new(py: Python<'_>, program: Program, compare: Option<Py<PyAny>>) -> PyResult<Self> {
+        Ok(Self { program, context: current_context(py)?, compare })
+    }
 }
 
 /// A run that other threads may join.
@@ -43,7 +50,7 @@ pub struct SharedRun {
     job: Job,
     /// The first failure wins.
     failure: Mutex<Option<PyErr>>,
-    ticket: OnceLock<Arc<Ticket<Arc<SharedRun>>>>,
+    ticket: OnceLock<Arc<Ticket<Call>>>,
     /// The run's share of the pool.  It ends with the last helper, not with the caller: a helper that is stuck in
     /// a task of a run that failed must not be counted on by the next run.
     _share: pool::Share,
@@ -63,22 +70,32 @@ pub fn run<T>(
     collect: impl FnOnce(&Graph<Payload>, &[u32]) -> PyResult<T>,
 ) -> PyResult<T> {
     let Compiled { graph, program, targets } = compiled;
-    let job = Job { program, context: current_context(py)?, compare: plan.compare };
-    if plan.num_workers == 1 || graph.n_to_run() <= 1 {
+    let job = Job::new(py, program, plan.compare)?;
+    let is_guest = interpreter::has_running_loop(py)?;
+    let n_most = plan.num_workers.min(graph.n_to_run());
+    if n_most <= 1 && !is_guest {
         Worker::new(py, &job, None).run_alone(&graph)?;
         return collect(&graph, &targets);
     }
-    let n_helpers = plan.num_workers.min(graph.n_to_run()) - 1;
-    let demand = if is_at_work() { Demand::Nested(n_helpers) } else { Demand::Outer(n_helpers) };
+    let n_helpers = if is_guest { n_most } else { n_most - 1 };
     let shared = Arc::new(SharedRun {
-        run: Run::new(graph, plan.num_workers),
+        run: if is_guest { Run::for_guest(graph, n_helpers) } else { Run::new(graph, plan.num_workers) },
         job,
         failure: Mutex::new(None),
         ticket: OnceLock::new(),
-        _share: pool::Share::take(demand),
+        _share: pool::Share::take(demand(n_helpers)),
     });
-    call_workers(py, &shared)?;
+    if is_guest {
+        wait_as_guest(py, &shared)?;
+    } else {
+        call_workers(py, &shared)?;
+    }
     collect(shared.run.graph(), &targets)
+}
+
+/// The demand of a run that starts now for this many threads beside its caller's.
+pub fn demand(n_helpers: usize) -> Demand {
+    if is_at_work() { Demand::Nested(n_helpers) } else { Demand::Outer(n_helpers) }
 }
 
 /// Works on a shared run as its caller, to the end.
@@ -94,6 +111,26 @@ fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
         }
     }
     pool::count_steals(seat.take_n_steals());
+    shared.take_failure().map_or(Ok(()), Err)
+}
+
+/// Leaves a shared run to helpers: on this thread an event loop is running, so a task that starts one would fail.
+///
+/// Threads may not be had, or be gone in the child of a fork; then there is nobody but the caller.
+fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
+    let _recall = Recall(shared);
+    let mut worker = Worker::new(py, &shared.job, Some(shared));
+    shared.run.begin(&mut worker);
+    while !shared.run.is_over() {
+        if let Err(error) = interpreter::wait_a_slice(py, |limit| shared.run.wait_for_end(limit)) {
+            shared.fail(error);
+        }
+        if shared.run.is_deserted() {
+            let mut seat = shared.run.caller();
+            worker.guard(|worker| shared.run.work(&mut seat, worker));
+            shared.run.dismiss(seat);
+        }
+    }
     shared.take_failure().map_or(Ok(()), Err)
 }
 
@@ -138,8 +175,8 @@ impl SharedRun {
     }
 
     /// The invitation to this run, made when first needed.
-    pub fn ticket(self: &Arc<Self>) -> &Arc<Ticket<Arc<Self>>> {
-        self.ticket.get_or_init(|| Arc::new(Ticket::new(Arc::clone(self))))
+    fn ticket(self: &Arc<Self>) -> &Arc<Ticket<Call>> {
+        self.ticket.get_or_init(|| Arc::new(Ticket::new(Call::Run(Arc::clone(self)))))
     }
 }
 
@@ -156,7 +193,7 @@ impl Drop for Recall<'_> {
 }
 
 /// A thread at work on a run: the hands of `ferris_core::run`.
-struct Worker<'a, 'py> {
+pub struct Worker<'a, 'py> {
     py: Python<'py>,
     job: &'a Job,
     shared: Option<&'a Arc<SharedRun>>,
@@ -171,7 +208,8 @@ struct Worker<'a, 'py> {
 }
 
 impl<'a, 'py> Worker<'a, 'py> {
-    fn new(py: Python<'py>, job: &'a Job, shared: Option<&'a Arc<SharedRun>>) -> Self {
+    /// A worker on a job, or on a run that others share.
+    pub fn new(py: Python<'py>, job: &'a Job, shared: Option<&'a Arc<SharedRun>>) -> Self {
         Self {
             py,
             job,
@@ -190,6 +228,13 @@ impl<'a, 'py> Worker<'a, 'py> {
             run_alone(graph, worker);
         });
         self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Computes one task; a panic becomes its error.
+    pub fn attempt_one(&mut self, graph: &Graph<Payload>, index: u32) -> PyResult<Owned> {
+        let mut outcome = None;
+        self.guard(|worker| outcome = Some(worker.tick().and_then(|()| worker.attempt(graph, index))));
+        self.failure.take().map_or_else(|| outcome.expect("the task was attempted"), Err)
     }
 
     /// Works, with the thread marked as being at work; a panic becomes a failure of the run.
@@ -293,7 +338,7 @@ impl Hands<Payload> for Worker<'_, '_> {
 
     fn call_one_more(&mut self) {
         if let Some(shared) = self.shared
-            && let Err(error) = pool::call(self.py, shared)
+            && let Err(error) = pool::call(self.py, shared.ticket())
         {
             shared.fail(error);
         }
