@@ -7,6 +7,7 @@ from typing import Any
 
 import dask
 
+from dask_ferris import _cull
 from dask_ferris._warn import warn
 
 __all__ = ["as_dict"]
@@ -27,23 +28,29 @@ def as_dict(dsk: object) -> dict[Any, Any]:
     Raises:
         TypeError: `dsk` is no graph.
     """
-    graph = dsk if isinstance(dsk, dict) else _materialise(dsk)
-    # Layers of an expression are made while it is materialised: the annotations are complete only now.
-    _warn_of_annotations(_annotations(dsk))
+    graph, names = _materialise(dsk)
+    _warn_of_annotations(names | set(dask.get_annotations()))
     # `items`, as a `HighLevelGraph` looks for each single key in all its layers.
     return graph if type(graph) is dict else dict(graph.items())
 
 
-def _materialise(dsk: Any) -> Mapping[Any, Any]:
+def _materialise(dsk: Any) -> tuple[Mapping[Any, Any], set[str]]:
+    """Return a graph as a mapping, and the names of its annotations."""
+    if isinstance(dsk, dict):
+        return dsk, set()
+    culled = _cull.materialise(dsk)
+    if culled is not None:
+        return culled
     graph = dsk.__dask_graph__() if hasattr(dsk, "__dask_graph__") and not isinstance(dsk, Mapping) else dsk
     if not isinstance(graph, Mapping):
         msg = f"a graph must be a mapping from keys to tasks, or an object that Dask can make one of, not {dsk!r}"
         raise TypeError(msg)
-    return graph
+    # Layers of an expression are made while it is materialised: the annotations are complete only now.
+    return graph, _annotations(dsk)
 
 
-def _annotations(dsk: Any) -> Iterable[str]:
-    names = set(dask.get_annotations())
+def _annotations(dsk: Any) -> set[str]:
+    names: set[str] = set()
     if hasattr(dsk, "__dask_annotations__"):
         names.update(dsk.__dask_annotations__())
     for layer in getattr(dsk, "layers", {}).values():

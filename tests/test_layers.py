@@ -14,7 +14,7 @@ CORE = ROOT / "native" / "crates" / "ferris-core" / "src"
 
 LAYERS = (
     {"exceptions", "typing"},
-    {"_warn", "_callbacks", "_foreign_pool"},
+    {"_warn", "_callbacks", "_cull", "_foreign_pool"},
     {"_policy", "_options", "_native"},
     {"_graph", "_check", "_future", "_pool"},
     {"_watched", "_executor", "_process", "_worker"},
@@ -43,6 +43,7 @@ HARMLESS = {
     # Set once, with a lock of `sync` held.
     "ready": {"std::sync::OnceLock"},
     # What the locks of both libraries return for a poisoned lock: a type, not an operation.
+    "dispatch": {"std::sync::PoisonError"},
     "pool": {"std::sync::PoisonError"},
 }
 """What a module of the core may take from elsewhere than `sync` and `deque`."""
