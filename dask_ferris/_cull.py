@@ -10,14 +10,16 @@ Only what is exactly Dask's own is treated so. Everything else is left to Dask.
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 from dask._expr import HLGExpr, _HLGExprGroup, _HLGExprSequence
 from dask._task_spec import GraphNode
 from dask.core import flatten, get_dependencies
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
 
 __all__ = ["materialise"]
 
