@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import dask
-from dask._expr import HLGExpr, _HLGExprGroup, _HLGExprSequence
+from dask._expr import HLGExpr, _HLGExprGroup, _HLGExprSequence  # pyright: ignore[reportPrivateUsage]
 from dask._task_spec import GraphNode
 from dask.core import flatten, get_dependencies
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer

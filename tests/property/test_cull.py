@@ -52,8 +52,8 @@ CALLS = {
     "method": lambda one, other: one.__add__(other) + one.conjugate(),
     "list": lambda one, other: delayed(sum)([one, [other][0], 1]),
     "dict": lambda one, other: delayed(len)({"a": one, "b": [other]}) + one,
-    "keyword": lambda one, other: delayed(dict)(a=one, b=other)["a"],
-    "several": lambda one, other: delayed(divmod, nout=2)(one, other + 1)[1],
+    "keyword": lambda one, other: delayed(operator.getitem)(delayed(dict)(a=one, b=other), "a"),
+    "several": lambda one, other: list(delayed(divmod, nout=2)(one, other + 1))[1],
     "annotated": annotated,
 }
 
