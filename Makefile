@@ -120,7 +120,7 @@ lint-python: $(VENV)/stamps/installed $(VENV)/stamps/lint ## The Python half of 
 	$(python) -m mypy --config-file tools/basic/mypy.ini
 	$(python) -m basedpyright
 	$(python) -m basedpyright --project tools/basic/pyrightconfig.json
-	$(python) -P -m mypy.stubtest dask_ferris._native --allowlist tools/stubtest-allowlist.txt
+	$(python) -P -m mypy.stubtest dask_ferris._native --mypy-config-file pyproject.toml --allowlist tools/stubtest-allowlist.txt
 	$(python) -m towncrier build --draft --version next >build/changelog.md
 
 .PHONY: lint-rust

@@ -29,6 +29,7 @@ class Dispatcher:
         keys: Any,
         num_workers: int,
         calls_helpers: bool,
+        limits_blas: bool,
         compare: Callable[..., object] | None,
     ) -> Dispatcher: ...
     def needed(self) -> list[Hashable]: ...

@@ -72,6 +72,7 @@ class Options:
     Attributes:
         num_workers: How many tasks may run at once, at least 1.
         check: Run each task both ways and compare.
+        limit_blas: Hold BLAS and OpenMP back while several workers share a run.
         callbacks: The callbacks of this call, or None for those that are active.
         cache: Where values are kept while they are needed, or None for a dict of the run's own.
         step_elsewhere: Lets a thread of the user's pool call the `step` it is given, or None for our own pool.
@@ -81,6 +82,7 @@ class Options:
 
     num_workers: int
     check: bool
+    limit_blas: bool
     callbacks: list[Hooks] | None
     cache: MutableMapping[Any, Any] | None
     step_elsewhere: StepElsewhere | None
@@ -117,7 +119,8 @@ def resolve(given: Mapping[str, Any]) -> Options:
     size, step_elsewhere = (num_workers, None) if pool is None else use_pool(where, pool, num_workers)
     return Options(
         num_workers=size,
-        check=_flag("the config key 'ferris.check'", section.get("check", DEFAULTS["check"])),
+        check=_flag_of("check", section),
+        limit_blas=_flag_of("limit_blas", section),
         callbacks=None if callbacks is None else as_hooks(callbacks),
         cache=_cache(*_dasks_own("cache", given)),
         step_elsewhere=step_elsewhere,
@@ -139,6 +142,11 @@ def _cache(where: str, cache: Any) -> MutableMapping[Any, Any] | None:
         msg = f"{where} must be a mutable mapping, not {cache!r} of type {type(cache).__name__}"
         raise TypeError(msg)
     return cast("MutableMapping[Any, Any] | None", cache)
+
+
+def _flag_of(name: str, section: Mapping[str, Any]) -> bool:
+    key = name.replace("_", "-")
+    return _flag(f"the config key 'ferris.{key}'", section.get(name, DEFAULTS[key]))
 
 
 def _rerun(where: str, value: object) -> bool:

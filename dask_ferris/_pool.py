@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from dask_ferris import _native
+from dask_ferris import _blas, _native
 
 __all__ = ["Statistics", "start_worker", "statistics"]
 
@@ -76,6 +76,7 @@ def _forget_after_fork() -> None:
     """Begin anew in the child of a fork, where no thread but the forking one exists."""
     _native.forget_pool()
     _threads.clear()
+    _blas.forget_workers()
 
 
 threading._register_atexit(_close_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001  no public way is early enough

@@ -108,7 +108,9 @@ class _Run:
         self._num_workers = options.num_workers
         self._window = options.num_workers
         calls_helpers, compare = options.step_elsewhere is None, _check.compare if options.check else None
-        self._dispatcher = _native.Dispatcher(graph, keys, options.num_workers, calls_helpers, compare)
+        self._dispatcher = _native.Dispatcher(
+            graph, keys, options.num_workers, calls_helpers, options.limit_blas, compare
+        )
         state |= _open_account(graph, self._dispatcher, cache)
         for start_state in [hooks.start_state for hooks in callbacks if hooks.start_state]:
             start_state(dsk, state)

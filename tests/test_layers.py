@@ -14,7 +14,7 @@ CORE = ROOT / "native" / "crates" / "ferris-core" / "src"
 
 LAYERS = (
     {"exceptions", "typing"},
-    {"_warn", "_callbacks", "_cull", "_foreign_pool"},
+    {"_warn", "_blas", "_callbacks", "_cull", "_foreign_pool"},
     {"_policy", "_options", "_native"},
     {"_graph", "_check", "_future", "_pool"},
     {"_watched", "_executor", "_process", "_worker"},

@@ -13,6 +13,8 @@ from dask.diagnostics import CacheProfiler, Profiler, ProgressBar
 from differences import differs
 from gates import barrier
 from graphs import add, chain, fan_in, inc, total
+from tqdm import tqdm
+from tqdm.dask import TqdmCallback
 
 GRAPH = {
     "data": DataNode("data", 1),
@@ -277,6 +279,17 @@ def test_cache_profiler(get):
 
     assert {"x", "y", "alias", "z"} == {result.key for result in profiler.results}
     assert all(result.free_time >= result.cache_time for result in profiler.results)
+
+
+def test_tqdm(get):
+    """It counts to the number of tasks."""
+    bar = TqdmCallback(file=io.StringIO())
+    counted = []
+    bar.tqdm_class = lambda **options: counted.append(tqdm(**options)) or counted[0]
+    with bar:
+        get(fan_in(20), "total")
+
+    assert (21, 21) == (counted[0].total, counted[0].n)
 
 
 def test_progress_bar(get):

@@ -61,9 +61,9 @@ impl<R> Dispatch<R> {
         lock(&self.state).n_arrived += 1;
     }
 
-    /// True when a helper has come; until then the caller may have to compute tasks itself.
-    pub fn has_helper(&self) -> bool {
-        lock(&self.state).n_arrived > 0
+    /// How many helpers have come; while there is none, the caller may have to compute tasks itself.
+    pub fn n_helpers(&self) -> usize {
+        lock(&self.state).n_arrived
     }
 
     /// The task given out longest ago, if there is one.
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn helpers_are_called_up_to_the_limit_and_only_for_tasks_that_wait() {
         let dispatch = Dispatch::<()>::new(2);
-        assert!(!dispatch.has_helper());
+        assert_eq!(0, dispatch.n_helpers());
         assert_eq!([true, true, false], std::array::from_fn(|task| dispatch.give(task as u32)));
         dispatch.arrive();
-        assert!(dispatch.has_helper());
+        assert_eq!(1, dispatch.n_helpers());
         assert_eq!(Some(0), dispatch.try_next(), "first in, first out");
     }
 

@@ -37,7 +37,8 @@ struct Returned {
 /// Works on a dispatched run as a helper, to its end.
 pub fn help(py: Python<'_>, run: &Dispatched) {
     run.dispatch.arrive();
-    let mut worker = Worker::new(py, &run.job, None);
+    let has_company = || run.dispatch.n_helpers() > 1;
+    let mut worker = Worker::new(py, &run.job, None).beside(&has_company);
     while let Some(index) = next(py, &run.dispatch) {
         run.compute(&mut worker, index);
     }
@@ -84,6 +85,7 @@ impl Dispatcher {
         keys: &Bound<'_, PyAny>,
         num_workers: usize,
         calls_helpers: bool,
+        limits_blas: bool,
         compare: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let py = graph.py();
@@ -95,7 +97,7 @@ impl Dispatcher {
         let n_helpers = if calls_helpers { num_workers } else { 0 };
         let run = Arc::new(Dispatched {
             graph,
-            job: Job::new(py, program, compare)?,
+            job: Job::new(py, program, limits_blas, compare)?,
             dispatch: Dispatch::new(n_helpers),
             _share: pool::Share::take(session::demand(n_helpers)),
         });
@@ -171,8 +173,9 @@ impl Dispatcher {
     }
 
     /// End the run: nothing is begun any more.
-    fn close(&self) {
+    fn close(&self, py: Python<'_>) {
         self.run.dispatch.close();
+        self.run.job.blas.close(py);
         pool::cancel(&self.ticket);
         drop(self.ticket.withdraw());
     }
@@ -196,7 +199,7 @@ impl Dispatcher {
         while !dispatch.has_reports() {
             interpreter::wait_a_slice(py, |limit| dispatch.wait_for_reports(limit))?;
             // Threads may not be had, or be gone in the child of a fork: the caller can be relied on.
-            if self.calls_helpers && (!dispatch.has_helper() || pool::generation() != self.generation) {
+            if self.calls_helpers && (dispatch.n_helpers() == 0 || pool::generation() != self.generation) {
                 self.step(py);
             }
         }
@@ -209,11 +212,5 @@ impl Dispatcher {
             Ok(value) => (key, Some(value.into_bound(py)), None, returned.thread),
             Err(error) => (key, None, Some(error.into_value(py).into_bound(py).into_any()), returned.thread),
         }
-    }
-}
-
-impl Drop for Dispatcher {
-    fn drop(&mut self) {
-        self.close();
     }
 }

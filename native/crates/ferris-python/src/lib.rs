@@ -8,6 +8,7 @@
 //! | [`spec`], [`keys`], [`program`] | Dask's nodes, the keys, and what is made of them |
 //! | [`ahead`] | the references of a large graph, looked up a block at a time |
 //! | [`session`] | the workers of a run |
+//! | [`blas`] | how many workers hold BLAS back |
 //! | [`dispatch`] | a run whose tasks the caller gives out one by one |
 //! | [`interpret`] | one task |
 //! | [`pool`] | the process-wide pool and its threads |
@@ -15,6 +16,7 @@
 //! | [`error`] | the package's exceptions |
 
 mod ahead;
+mod blas;
 mod call;
 mod compile;
 mod dispatch;

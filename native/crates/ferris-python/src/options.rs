@@ -32,7 +32,7 @@ pub fn resolve<'py>(py: Python<'py>, options: Option<&Bound<'py, PyDict>>) -> Py
     };
     match num_workers {
         Some(num_workers) if places.is_default(py)? && !places.has_callbacks(py)? => {
-            Ok(Resolved::Run(Plan { num_workers, compare: None }))
+            Ok(Resolved::Run(Plan { num_workers, limits_blas: true, compare: None }))
         }
         _ => ask_python(py, options, places),
     }
@@ -62,6 +62,7 @@ fn ask_python<'py>(
     let compare = || Ok::<_, PyErr>(py.import("dask_ferris._check")?.getattr("compare")?.unbind());
     Ok(Resolved::Run(Plan {
         num_workers: resolved.getattr("num_workers")?.extract()?,
+        limits_blas: resolved.getattr("limit_blas")?.extract()?,
         compare: check.then(compare).transpose()?,
     }))
 }

@@ -13,8 +13,9 @@ use pyo3::prelude::*;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::blas::BlasCount;
 use crate::call::{self, Object};
 use crate::compile::Compiled;
 use crate::error::{self, InternalError};
@@ -31,6 +32,7 @@ const MOST_BETWEEN_LOOKS: u32 = 1024;
 /// What every worker of a run needs, beside the run itself.
 pub struct Job {
     pub program: Program,
+    pub blas: BlasCount,
     /// The caller's context; each task runs in a copy of its own.
     context: Owned,
     /// `_check.compare`, when tasks are to be run both ways.
@@ -39,8 +41,13 @@ pub struct Job {
 
 impl Job {
     /// The job of running a program in the context of this thread.
-    pub fn new(py: Python<'_>, program: Program, compare: Option<Py<PyAny>>) -> PyResult<Self> {
-        Ok(Self { program, context: current_context(py)?, compare })
+    pub fn new(
+        py: Python<'_>,
+        program: Program,
+        limits_blas: bool,
+        compare: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        Ok(Self { program, blas: BlasCount::new(limits_blas), context: current_context(py)?, compare })
     }
 }
 
@@ -59,6 +66,7 @@ pub struct SharedRun {
 /// How a run is to be done.
 pub struct Plan {
     pub num_workers: usize,
+    pub limits_blas: bool,
     pub compare: Option<Py<PyAny>>,
 }
 
@@ -70,7 +78,7 @@ pub fn run<T>(
     collect: impl FnOnce(&Graph<Payload>, &[u32]) -> PyResult<T>,
 ) -> PyResult<T> {
     let Compiled { graph, program, targets } = compiled;
-    let job = Job::new(py, program, plan.compare)?;
+    let job = Job::new(py, program, plan.limits_blas, plan.compare)?;
     let is_guest = interpreter::has_running_loop(py)?;
     let n_most = plan.num_workers.min(graph.n_to_run());
     if n_most <= 1 && !is_guest {
@@ -101,7 +109,7 @@ pub fn demand(n_helpers: usize) -> Demand {
 /// Works on a shared run as its caller, to the end.
 fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
     let generation = pool::generation();
-    let _recall = Recall(shared);
+    let _recall = Recall(py, shared);
     let mut worker = Worker::new(py, &shared.job, Some(shared));
     let mut seat = shared.run.caller();
     while !shared.run.is_over() {
@@ -118,7 +126,7 @@ fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
 ///
 /// Threads may not be had, or be gone in the child of a fork; then there is nobody but the caller.
 fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
-    let _recall = Recall(shared);
+    let _recall = Recall(py, shared);
     let mut worker = Worker::new(py, &shared.job, Some(shared));
     shared.run.begin(&mut worker);
     while !shared.run.is_over() {
@@ -180,12 +188,13 @@ impl SharedRun {
     }
 }
 
-/// Withdraws the invitation when the caller is done, however that came.
-struct Recall<'a>(&'a Arc<SharedRun>);
+/// Withdraws the invitation when the caller is done, however that came, and gives BLAS back.
+struct Recall<'a, 'py>(Python<'py>, &'a Arc<SharedRun>);
 
-impl Drop for Recall<'_> {
+impl Drop for Recall<'_, '_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.0.ticket.get() {
+        self.1.job.blas.close(self.0);
+        if let Some(ticket) = self.1.ticket.get() {
             pool::cancel(ticket);
             drop(ticket.withdraw());
         }
@@ -197,8 +206,12 @@ pub struct Worker<'a, 'py> {
     py: Python<'py>,
     job: &'a Job,
     shared: Option<&'a Arc<SharedRun>>,
+    /// For a run that is not shared: whether others compute its tasks as well.
+    company: Option<&'a dyn Fn() -> bool>,
     interpreter: Interpreter,
     n_tasks: u64,
+    began: Instant,
+    has_entered_blas: bool,
     turn: Turn,
     /// Tasks from one look to the next, and those that are left of them.
     stride: u32,
@@ -214,13 +227,22 @@ impl<'a, 'py> Worker<'a, 'py> {
             py,
             job,
             shared,
+            company: None,
             interpreter: Interpreter::default(),
             n_tasks: 0,
+            began: Instant::now(),
+            has_entered_blas: false,
             turn: Turn::begin(),
             stride: 1,
             until_look: 2, // a run of one task need not look
             failure: None,
         }
+    }
+
+    /// Lets the worker know whether others compute tasks of the same run.
+    pub fn beside(mut self, company: &'a dyn Fn() -> bool) -> Self {
+        self.company = Some(company);
+        self
     }
 
     fn run_alone(&mut self, graph: &Graph<Payload>) -> PyResult<()> {
@@ -269,7 +291,17 @@ impl<'a, 'py> Worker<'a, 'py> {
         self.stride = if is_soon { (self.stride * 2).min(MOST_BETWEEN_LOOKS) } else { 1 };
         self.until_look = self.stride;
         self.turn.give_way(self.py);
+        if !self.has_entered_blas && self.began.elapsed() > BEFORE_BLAS && self.is_in_company() {
+            self.has_entered_blas = true;
+            self.job.blas.enter(self.py)?;
+        }
         self.py.check_signals()
+    }
+
+    /// True when others work on the same run.
+    fn is_in_company(&self) -> bool {
+        self.shared.is_some_and(|shared| !shared.run.width().is_alone())
+            || self.company.is_some_and(|has_company| has_company())
     }
 
     /// Computes a task in a context of its own.
@@ -350,6 +382,9 @@ impl Drop for Worker<'_, '_> {
         pool::count_tasks(self.n_tasks);
     }
 }
+
+/// A worker that has worked for less time than this does not look for BLAS: to find it takes about as long.
+const BEFORE_BLAS: Duration = Duration::from_millis(5);
 
 /// The caller's context, copied: what it changes later does not reach the tasks.
 fn current_context(py: Python<'_>) -> PyResult<Owned> {
