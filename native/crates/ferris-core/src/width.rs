@@ -3,7 +3,7 @@
 //! While more tasks are ready than workers are at work, one more is *called*, up to the limit, and each that
 //! joins calls the next.  The first one called does not join at once but *watches*: as long as the caller gets
 //! through its tasks fast, a second thread could only contend for the interpreter.  Slow tasks, or one that is
-//! stuck, let it join.  A worker that finds nothing leaves.  The run and the pool ask only [`Width`] and
+//! stuck, let it join; so a mixture of long tasks and tiny ones is shared, too.  A worker that finds nothing leaves.  The run and the pool ask only [`Width`] and
 //! [`Watch`], so another policy can take this one's place.
 //!
 //! A worker that leaves and a worker that makes a task ready meet like sleeper and ringer in [`crate::bell`]:
@@ -26,6 +26,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 /// Guessed, between two measurements: two threads run tasks of 10 us without the GIL 1.8 to 1.9 times as fast as one
 /// (`python -m benchmarks --only hash-10us`), and an earlier prototype ran tasks of 1 us a little slower.
 const WORTH_SHARING: Duration = Duration::from_micros(5);
+
+/// A task that lasts longer than this while a watching thread looks is one that another need not wait for.
+///
+/// In a mixture of a few long tasks and many tiny ones the average is short, and yet most of the time goes into the long
+/// ones; so does most of a watching thread's looks.
+const STUCK: Duration = Duration::from_micros(10);
 
 /// The number of workers of one run.
 pub struct Width {
@@ -116,8 +122,13 @@ impl Watch {
         self.pause
     }
 
-    /// Looks at the run; true when it is time to join.
-    pub fn joins(&mut self, width: &Width) -> bool {
+    /// Looks at the run, unless it `is_over`; true when it is time to join.
+    pub fn joins(&mut self, width: &Width, is_over: impl Fn() -> bool) -> bool {
+        self.is_slow(width) || is_stuck(width, is_over)
+    }
+
+    /// True when tasks take long on average, or when others have joined.
+    fn is_slow(&mut self, width: &Width) -> bool {
         let elapsed = self.looked_at.elapsed();
         self.looked_at += elapsed;
         let n_begun = width.n_begun.load(Ordering::Relaxed);
@@ -126,6 +137,19 @@ impl Watch {
         let is_shared = width.present.load(Ordering::Relaxed) > 1;
         is_shared || elapsed > WORTH_SHARING * n_tasks
     }
+}
+
+/// Watches the caller for a moment; true when no task begins, and the run is not over either.
+fn is_stuck(width: &Width, is_over: impl Fn() -> bool) -> bool {
+    let n_begun = width.n_begun.load(Ordering::Relaxed);
+    let began = Instant::now();
+    while began.elapsed() < STUCK {
+        if width.n_begun.load(Ordering::Relaxed) != n_begun || is_over() {
+            return false;
+        }
+        std::hint::spin_loop();
+    }
+    true
 }
 
 #[cfg(all(test, not(loom)))]
@@ -147,28 +171,59 @@ mod tests {
 
     #[test]
     fn a_caller_that_is_fast_is_left_alone() {
-        assert!(!after(Duration::from_micros(50)).joins(&width_with_tasks(1_000_000)));
+        assert!(!after(Duration::from_micros(50)).is_slow(&width_with_tasks(1_000_000)));
     }
 
     #[test]
     fn a_caller_that_is_slow_or_stuck_is_joined() {
-        assert!(after(Duration::from_millis(10)).joins(&width_with_tasks(100)));
-        assert!(after(Duration::from_micros(50)).joins(&width_with_tasks(0)));
+        assert!(after(Duration::from_millis(10)).is_slow(&width_with_tasks(100)));
+        assert!(after(Duration::from_micros(50)).is_slow(&width_with_tasks(0)));
     }
 
     #[test]
     fn only_tasks_since_the_last_look_count() {
         let width = width_with_tasks(1_000_000);
         let mut watch = after(Duration::from_micros(50));
-        assert!(!watch.joins(&width));
-        assert!(watch.joins(&width), "nothing has begun since");
+        assert!(!watch.is_slow(&width));
+        assert!(watch.is_slow(&width), "nothing has begun since");
+    }
+
+    #[test]
+    fn a_caller_that_gets_on_is_not_stuck() {
+        let (width, is_over) = (Width::new(4), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    width.begin_task();
+                }
+            });
+            while width.n_begun.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            // The other thread may lose its core for a while, so not every look sees it move.
+            let gets_on = (0..100_000).any(|_| {
+                std::thread::yield_now();
+                !is_stuck(&width, || false)
+            });
+            is_over.store(true, Ordering::Relaxed);
+            assert!(gets_on);
+        });
+    }
+
+    #[test]
+    fn a_caller_in_one_long_task_is_stuck_until_the_run_is_over() {
+        let width = width_with_tasks(1_000_000);
+        assert!(is_stuck(&width, || false));
+        assert!(!is_stuck(&width, || true));
+        let mut watch = after(Duration::from_micros(50));
+        assert!(watch.joins(&width, || false), "fast so far, and then one long task");
     }
 
     #[test]
     fn a_run_that_is_shared_is_joined_at_once() {
         let width = width_with_tasks(1_000_000);
         assert!(width.arrive());
-        assert!(after(Duration::from_micros(50)).joins(&width));
+        assert!(after(Duration::from_micros(50)).is_slow(&width));
     }
 
     #[test]

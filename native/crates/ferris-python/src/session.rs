@@ -179,7 +179,7 @@ impl SharedRun {
 
     /// True when a thread that watches the run is to join it.
     pub fn is_joined_by(&self, watch: &mut Watch) -> bool {
-        watch.joins(self.run.width())
+        watch.joins(self.run.width(), || self.run.is_over())
     }
 
     /// The invitation to this run, made when first needed.
