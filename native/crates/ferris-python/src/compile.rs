@@ -16,9 +16,10 @@ use crate::call::{self, Object};
 use crate::error::{self, CycleError, GraphError, MissingDependencyError, MissingKeyError};
 use crate::interpreter::Turn;
 use crate::keys::{Items, KeyTable, touch};
-use crate::lower::{Lowered, Obstacle, Subgraph};
+use crate::lower::{Lowered, Obstacle};
 use crate::program::{Owned, Payload, Program, Template, Word, Work};
 use crate::spec::{Spec, Type};
+use crate::subgraph::Subgraph;
 
 /// The clock is looked at after this many tasks: every 0.1 ms.
 const TASKS_BETWEEN_LOOKS: u32 = 1024;

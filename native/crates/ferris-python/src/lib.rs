@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`get`] | the story of one run |
 //! | [`options`], [`request`] | how it is to be done; what was asked for |
-//! | [`compile`], [`lower`] | a Dask graph becomes a flat graph and a program |
+//! | [`compile`], [`lower`], [`subgraph`] | a Dask graph becomes a flat graph and a program |
 //! | [`spec`], [`keys`], [`program`] | Dask's nodes, the keys, and what is made of them |
 //! | [`ahead`] | the references of a large graph, looked up a block at a time |
 //! | [`session`] | the workers of a run |
@@ -32,6 +32,7 @@ mod program;
 mod request;
 mod session;
 mod spec;
+mod subgraph;
 
 use pyo3::prelude::*;
 
