@@ -51,7 +51,8 @@ def forget_workers() -> None:
     """Count all workers out in the child of a fork, which has none of them; one may have held the lock."""
     global _lock  # noqa: PLW0603  a lock of the process
     _lock = threading.Lock()
-    leave(_n_workers)
+    if _n_workers > 0:  # to set a number, even the same, may start the threads of BLAS anew
+        leave(_n_workers)
 
 
 def _limit() -> None:

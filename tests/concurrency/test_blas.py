@@ -97,3 +97,15 @@ def test_runs_that_overlap_are_counted():
         seen.append(n_threads())
 
     assert [8, 4, 2, 2, 4, 2, 8] == seen
+
+
+def test_a_fork_counts_the_workers_out():
+    """In the child there are none: its BLAS has all cores again, and one that had them is not touched."""
+    _blas.enter()
+    _blas.enter()
+    assert 4 == n_threads()
+    _blas.forget_workers()
+    assert 8 == n_threads()
+    with ThreadpoolController().limit(limits=3, user_api="blas"):
+        _blas.forget_workers()
+        assert 3 == n_threads()
