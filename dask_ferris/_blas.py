@@ -80,7 +80,7 @@ def _find_libraries() -> None:
     global _loaded, _libraries
     loaded = frozenset(name for name in _BRINGERS if name in sys.modules)
     if loaded != _loaded:
-        # Imported only here, as it takes as long as a small run.
+        # Imported only here, as it takes as long as a small run; it has no annotations.
         from threadpoolctl import ThreadpoolController  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
 
         _libraries, _loaded = ThreadpoolController().lib_controllers, loaded

@@ -13,6 +13,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import dask
+
+# What `dask.compute` hands over has no public name.
 from dask._expr import HLGExpr, _HLGExprGroup, _HLGExprSequence  # pyright: ignore[reportPrivateUsage]
 from dask._task_spec import GraphNode
 from dask.core import flatten, get_dependencies
