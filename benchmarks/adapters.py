@@ -12,6 +12,7 @@ LABELS = {
     "loop": "plain Python loop",
     "compile": "compile phase",
     "ferris": "dask_ferris.get",
+    "fixed": "dask_ferris.get, fixed width",
     "sync": "dask.get",
     "threads": "dask.threaded.get",
 }
@@ -33,7 +34,7 @@ def load_get(competitor: str) -> Get:
         LookupError: The name is none of the known ones.
     """
     kind, _, num_workers = competitor.partition("-")
-    loaders = {"ferris": _load_ferris, "sync": _load_sync, "threads": _load_threads}
+    loaders = {"ferris": _load_ferris, "fixed": _load_fixed, "sync": _load_sync, "threads": _load_threads}
     if kind not in loaders:
         message = f"unknown competitor {competitor!r}: allowed are {', '.join(loaders)}, each also as NAME-WORKERS"
         raise LookupError(message)
@@ -52,6 +53,10 @@ def _load_ferris() -> Get:
     import dask_ferris  # noqa: PLC0415 - see the module's first line
 
     return dask_ferris.get
+
+
+def _load_fixed() -> Get:
+    return partial(_load_ferris(), width="fixed")
 
 
 def _load_sync() -> Get:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.gil import LOADS
 from benchmarks.programs import PROGRAMS
 from benchmarks.workloads import NO_OPS
 
@@ -61,6 +63,7 @@ def all_figures() -> list[Figure]:
         *_against_loop(),
         *(_growth(shape) for shape in NO_OPS),
         *_parallel(),
+        *_gil(),
         *_programs(),
     ]
 
@@ -101,6 +104,20 @@ def _parallel() -> list[Figure]:
     return [
         _at_least(f"{name}: {text}", bound, name, slow="ferris-1", fast=several) for name, several, text, bound in cases
     ]
+
+
+def _gil() -> list[Figure]:
+    return [_against_best_width(name, n) for name in LOADS for n in (2, 4)]
+
+
+def _against_best_width(load: str, most: int) -> Figure:
+    """How many times as long the width that is found takes as the best one of those that are fixed."""
+
+    def reach(results: Results) -> float:
+        seconds = partial(median_seconds, results, f"gil-{load}")
+        return seconds(f"ferris-{most}") / min(seconds(f"fixed-{n}") for n in (1, 2, 4) if n <= most)
+
+    return Figure(f"gil-{load}: up to {most} workers against the best fixed number", "≤", 1.2, "x", reach)
 
 
 def _programs() -> list[Figure]:

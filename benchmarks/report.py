@@ -23,6 +23,7 @@ TITLES = {
     "lists": "No-op tasks that take a list of three",
     "keywords": "No-op tasks that take two keywords",
     "parallel": "Tasks that release the GIL",
+    "gil": "The GIL: as many workers as given, and as many as get most done",
     "compute": "Real programs: `compute()` end to end",
     "get": "Real programs: `get` of the optimised graph alone",
     "startup": "Start-up",

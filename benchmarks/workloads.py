@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import floor, graphs, programs, startup
+from benchmarks import floor, gil, graphs, programs, startup
 from benchmarks.adapters import load_compile, load_get
 from benchmarks.sampling import Measure, stopwatch
 
@@ -42,9 +42,10 @@ NO_OPS = {
     "tree": NoOps(graphs.tree),
     # Dask orders a random graph in more than linear time and memory.
     "random": NoOps(graphs.random_dag, dask_limit=10_000),
-    "fused": NoOps(graphs.fused, unfused=graphs.chains),
-    "lists": NoOps(graphs.lists, loop=floor.list_loop),
-    "keywords": NoOps(graphs.keywords, loop=floor.keyword_loop),
+    # Nothing has to be reached against Dask on these, and it takes minutes.
+    "fused": NoOps(graphs.fused, dask_limit=10_000, unfused=graphs.chains),
+    "lists": NoOps(graphs.lists, dask_limit=10_000, loop=floor.list_loop),
+    "keywords": NoOps(graphs.keywords, dask_limit=10_000, loop=floor.keyword_loop),
 }
 
 
@@ -69,7 +70,8 @@ class Workload:
 
 def all_workloads(*, quick: bool) -> list[Workload]:
     """Every workload of a run, in the order of the report."""
-    return [*_no_ops(QUICK_SIZES if quick else SIZES), *_parallel(), *_programs(quick=quick), *_startup()]
+    sizes = QUICK_SIZES if quick else SIZES
+    return [*_no_ops(sizes), *_parallel(), *_gil(), *_programs(quick=quick), *_startup()]
 
 
 def _no_ops(sizes: tuple[int, ...]) -> Iterator[Workload]:
@@ -113,6 +115,20 @@ def hash_size(microseconds: float) -> int:
         clock.append(time.perf_counter())
     seconds = min(after - before for before, after in pairwise(clock))
     return round(len(trial) * microseconds * 1e-6 / seconds)
+
+
+GIL_COMPETITORS = ("fixed-1", "fixed-2", "fixed-4", "ferris-2", "ferris-4")
+
+
+def _gil() -> Iterator[Workload]:
+    """Loads that keep the GIL, free it, or both: what each number of workers takes, and what the pool chooses."""
+    hashed = hash_size(microseconds=100)
+    for name in gil.LOADS:
+        yield Workload("gil", f"gil-{name}", None, GIL_COMPETITORS, partial(_prepare_gil, name, hashed))
+
+
+def _prepare_gil(name: str, hash_bytes: int, competitor: str) -> Measure:
+    return stopwatch(partial(load_get(competitor), *gil.LOADS[name](hash_bytes)))
 
 
 def _programs(*, quick: bool) -> Iterator[Workload]:

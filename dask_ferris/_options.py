@@ -39,7 +39,6 @@ _UNAVAILABLE = frozenset(
         "retries",
         "timeout",
         "trace",
-        "width",
     }
 )
 
@@ -49,7 +48,9 @@ _OTHER_NAMES = {"max_workers": "num_workers", "n_workers": "num_workers", "nwork
 # Words of Dask's own schedulers.
 _DASKS_OWN = frozenset({"cache", "callbacks", "num_workers", "pool", "raise_exception", "rerun_exceptions_locally"})
 
-_KNOWN = _UNAVAILABLE | _DASKS_OWN
+_KNOWN = _UNAVAILABLE | _DASKS_OWN | {"width"}
+
+_WIDTHS = ("adaptive", "fixed")
 
 
 def _load_defaults() -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Options:
 
     Attributes:
         num_workers: How many tasks may run at once, at least 1.
+        is_fixed: Use all workers whenever there is work for them, whether that pays or not.
         check: Run each task both ways and compare.
         limit_blas: Hold BLAS and OpenMP back while several workers share a run.
         callbacks: The callbacks of this call, or None for those that are active.
@@ -81,6 +83,7 @@ class Options:
     """
 
     num_workers: int
+    is_fixed: bool
     check: bool
     limit_blas: bool
     callbacks: list[Hooks] | None
@@ -119,6 +122,7 @@ def resolve(given: Mapping[str, Any]) -> Options:
     size, step_elsewhere = (num_workers, None) if pool is None else use_pool(where, pool, num_workers)
     return Options(
         num_workers=size,
+        is_fixed=_is_fixed(given, section),
         check=_flag_of("check", section),
         limit_blas=_flag_of("limit_blas", section),
         callbacks=None if callbacks is None else as_hooks(callbacks),
@@ -142,6 +146,16 @@ def _cache(where: str, cache: Any) -> MutableMapping[Any, Any] | None:
         msg = f"{where} must be a mutable mapping, not {cache!r} of type {type(cache).__name__}"
         raise TypeError(msg)
     return cast("MutableMapping[Any, Any] | None", cache)
+
+
+def _is_fixed(given: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
+    where, value = "width", given.get("width")
+    if value is None:
+        where, value = "the config key 'ferris.width'", section.get("width", DEFAULTS["width"])
+    if isinstance(value, str) and value in _WIDTHS:
+        return value == "fixed"
+    msg = f"{where} must be one of {', '.join(map(repr, _WIDTHS))}, not {value!r}"
+    raise ValueError(msg) if isinstance(value, str) else TypeError(msg)
 
 
 def _flag_of(name: str, section: Mapping[str, Any]) -> bool:

@@ -26,17 +26,21 @@ class Statistics:
         n_runs: Graphs run by `get`.
         n_tasks: Tasks run.
         n_steals: Tasks that one worker took from another's deque.
+        widths: How the last run that had more than one worker went on: pairs of seconds after its start and the number
+            of its workers from then on, at most 1000; empty if there was no such run.
     """
 
     n_workers: int
     n_runs: int
     n_tasks: int
     n_steals: int
+    widths: tuple[tuple[float, int], ...]
 
 
 def statistics() -> Statistics:
     """Return a snapshot of the process-wide pool."""
-    return Statistics(*_native.statistics())
+    n_workers, n_runs, n_tasks, n_steals, widths = _native.statistics()
+    return Statistics(n_workers, n_runs, n_tasks, n_steals, tuple(widths))
 
 
 _threads: list[threading.Thread] = []

@@ -57,6 +57,18 @@ BODIES = {
     graph = {0: Task(0, interrupt), **{i: Task(i, repr, TaskRef(0)) for i in range(1, 200_000)}}
     print(ends_with_interrupt(graph, list(graph), 1))
     """,
+    # A call into C that does not end when a signal comes: after a long one the main thread computes no more.
+    "long calls into C": f"""
+    import ctypes
+    usleep = ctypes.CDLL(None).usleep
+    def task(*_before):
+        threading.Thread(target=lambda: release.wait(0.1) or interrupt()).start()
+        ended = usleep({int(WAIT / 2 * 1e6)})
+        ran.append(ended)
+    graph = {{0: Task(0, usleep, 60_000), 1: Task(1, usleep, 60_000)}}
+    graph["long"] = Task("long", task, TaskRef(0), TaskRef(1))
+    print(ends_with_interrupt(graph, "long", 2) and not ran)
+    """,
     "inside an inner run": f"""
     meeting = threading.Barrier(2, timeout={WAIT})
     def task():

@@ -25,7 +25,6 @@ LATER = {
     "on_error": "continue",
     "memory_limit": 1e9,
     "deadline": 60,
-    "width": "fixed",
     "report": print,
     "progress": True,
     "trace": "trace.json",
@@ -195,3 +194,23 @@ def test_graph_and_keys_are_needed(arguments):
     """A call without them is a TypeError."""
     with pytest.raises(TypeError):
         dask_ferris.get(*arguments)
+
+
+@pytest.mark.parametrize("value", ["adaptive", "fixed"])
+def test_width_is_an_option_and_a_config_key(value):
+    """Both policies give the same results, by argument or by config."""
+    assert 1 == dask_ferris.get(GRAPH, "x", width=value)
+    with dask.config.set({"ferris.width": value}):
+        assert 1 == dask_ferris.get(GRAPH, "x", num_workers=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [("wide", ValueError), ("", ValueError), (2, TypeError), (True, TypeError)]
+)
+def test_an_unknown_width_is_an_error(value, error):
+    """The error names the value and what is allowed."""
+    with pytest.raises(error, match=r"width must be one of 'adaptive', 'fixed'") as caught:
+        dask_ferris.get(GRAPH, "x", width=value)
+    assert repr(value) in str(caught.value)
+    with dask.config.set({"ferris.width": value}), pytest.raises(error, match=r"'ferris\.width' must be one of"):
+        dask_ferris.get(GRAPH, "x")

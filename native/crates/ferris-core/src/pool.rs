@@ -13,7 +13,7 @@
 //! needs no helper, so nothing hangs.
 
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
-use crate::width::Watch;
+use crate::width::{Step, Watch};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -144,30 +144,32 @@ impl<T: Clone> Pool<T> {
         lock(&self.state).queue.retain(|queued| !Arc::ptr_eq(queued, ticket));
     }
 
-    /// Waits for a call that it is time to follow, which `joins` decides; nothing when the pool was closed.
-    pub fn wait(&self, joins: impl Fn(&T, &mut Watch) -> bool) -> Option<Arc<Ticket<T>>> {
+    /// Puts back a call that this thread has answered and will answer again: before all others.
+    pub fn put_back(&self, ticket: &Arc<Ticket<T>>) {
+        lock(&self.state).queue.push_front(Arc::clone(ticket));
+    }
+
+    /// Waits for a call that it is time to follow, which `look` decides; nothing when the pool was closed.
+    pub fn wait(&self, look: impl Fn(&T, &mut Watch) -> Step) -> Option<Arc<Ticket<T>>> {
         loop {
             let ticket = self.next_call()?;
-            if self.watch(&ticket, &joins) {
+            if self.watch(&ticket, &look) {
                 return Some(ticket);
             }
         }
     }
 
     /// Watches a run until it is time to join; false when it is over first, or the pool was closed.
-    fn watch(&self, ticket: &Ticket<T>, joins: impl Fn(&T, &mut Watch) -> bool) -> bool {
-        let mut watch = Watch::begin();
-        loop {
-            pause(watch.pause());
-            if lock(&self.state).closed {
-                return false;
-            }
-            match ticket.look(|run| joins(run, &mut watch)) {
+    fn watch(&self, ticket: &Ticket<T>, look: impl Fn(&T, &mut Watch) -> Step) -> bool {
+        let mut watch = Watch::default();
+        while !lock(&self.state).closed {
+            match ticket.look(|run| look(run, &mut watch)) {
                 None => return false,
-                Some(true) => return true,
-                Some(false) => {}
+                Some(Step::Join) => return true,
+                Some(Step::Wait(limit)) => pause(limit),
             }
         }
+        false
     }
 
     fn next_call(&self) -> Option<Arc<Ticket<T>>> {

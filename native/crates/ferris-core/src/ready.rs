@@ -58,6 +58,11 @@ impl Seat {
         std::mem::take(&mut self.n_steals)
     }
 
+    /// Leaves every task to thieves.
+    pub fn publish(&mut self) {
+        self.next.take().into_iter().for_each(|task| self.deque.push(task));
+    }
+
     #[inline]
     fn pop(&mut self) -> Option<u32> {
         self.next.take().or_else(|| self.deque.pop())

@@ -4,13 +4,30 @@ use crate::bell::Bell;
 use crate::graph::{Alone, Graph, Shared};
 use crate::ready::{Ready, Seat};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::width::Width;
+use crate::width::{Meter, Policy, Width};
 use std::time::Duration;
+
+/// What became of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has its value.
+    Done,
+    /// It failed: the run stops.
+    Failed,
+    /// It was not begun, and is left to other workers, like all tasks from now on.
+    Declined,
+}
 
 /// What a run needs from outside: somebody who can compute tasks.  One per worker.
 pub trait Hands<P> {
-    /// Computes task `index` and stores its value; false stops the run.
-    fn compute(&mut self, graph: &Graph<P>, index: u32) -> bool;
+    /// Computes task `index` and stores its value.
+    fn compute(&mut self, graph: &Graph<P>, index: u32) -> Outcome;
+
+    /// A number that tasks of the same kind, which are likely to take as long, have in common.
+    fn kind(&self, graph: &Graph<P>, index: u32) -> u64;
+
+    /// The processor time that this thread has used.
+    fn cpu_time(&self) -> Duration;
 
     /// Drops a value that nobody needs any more.
     fn release(&mut self, payload: &P);
@@ -25,13 +42,33 @@ pub fn run_alone<P>(graph: &Graph<P>, hands: &mut impl Hands<P>) -> bool {
     for &root in graph.roots() {
         ready.push(root);
         while let Some(index) = ready.pop() {
-            if !hands.compute(graph, index) {
+            if hands.compute(graph, index) != Outcome::Done {
                 return false;
             }
             graph.settle::<Alone>(index, |_, payload| hands.release(payload), |task| ready.push(task));
         }
     }
     true
+}
+
+/// Why a worker has stopped looking for tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Idle {
+    /// There are none, for the moment or for good.
+    FoundNothing,
+    /// The run has more workers than get most done.
+    TooWide,
+    /// It leaves them to others.
+    Declined,
+}
+
+/// What a helper does after it has helped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing more for this run.
+    Go,
+    /// It watches the run, to join again when that is right.
+    Watch,
 }
 
 /// One execution of a graph by several workers, the calling thread first among them.
@@ -45,32 +82,29 @@ pub struct Run<P> {
     over: AtomicBool,
     caller: Bell,
     /// The caller leaves all tasks to helpers.
-    caller_is_guest: bool,
+    caller_is_guest: AtomicBool,
 }
 
 impl<P> Run<P> {
     /// A run by at most `n_workers` workers, one of which is the caller's.
-    pub fn new(graph: Graph<P>, n_workers: usize) -> Self {
+    pub fn new(graph: Graph<P>, n_workers: usize, policy: Policy) -> Self {
         let n_workers = n_workers.clamp(1, graph.len().max(1));
         Self {
-            ready: Ready::new(graph.roots(), n_workers),
-            width: Width::new(n_workers),
+            // One seat more: for who takes the caller's place.
+            ready: Ready::new(graph.roots(), n_workers + 1),
+            width: Width::new(n_workers, policy),
             unfinished: AtomicUsize::new(graph.n_targets()),
             over: AtomicBool::new(graph.n_targets() == 0),
             caller: Bell::default(),
-            caller_is_guest: false,
+            caller_is_guest: AtomicBool::new(false),
             graph,
         }
     }
 
-    /// A run by at most `n_helpers` workers, none of which is the caller's.
-    pub fn for_guest(graph: Graph<P>, n_helpers: usize) -> Self {
-        let n_workers = n_helpers + 1; // the caller has its seat, if only for a run that nobody comes to
-        Self {
-            ready: Ready::new(graph.roots(), n_workers),
-            width: Width::new(n_workers),
-            caller_is_guest: true,
-            ..Self::new(graph, n_workers)
+    /// Has one more helper do what the caller would: from now on the caller computes nothing.
+    pub fn replace_caller(&self) {
+        if !self.caller_is_guest.swap(true, Ordering::Relaxed) {
+            self.width.replace_caller();
         }
     }
 
@@ -110,8 +144,14 @@ impl<P> Run<P> {
         self.ready.dismiss(seat);
     }
 
-    /// Works until there is nothing more to do, for the moment or for good.
-    pub fn work(&self, seat: &mut Seat, hands: &mut impl Hands<P>) {
+    /// Works as the caller until there is nothing more to do, for the moment or for good; false when the caller
+    /// declines to go on and has to be replaced.
+    pub fn work(&self, seat: &mut Seat, hands: &mut impl Hands<P>) -> bool {
+        self.work_on(seat, hands, false) != Idle::Declined
+    }
+
+    fn work_on(&self, seat: &mut Seat, hands: &mut impl Hands<P>, may_leave: bool) -> Idle {
+        let mut meter = Meter::default();
         let mut found = self.ready.find(seat);
         if found.is_some() && self.ready.has_work() {
             self.share(hands);
@@ -120,12 +160,26 @@ impl<P> Run<P> {
             && !self.is_over()
         {
             self.width.begin_task();
-            if !hands.compute(&self.graph, index) {
-                return self.stop();
+            match hands.compute(&self.graph, index) {
+                Outcome::Done => self.settle(seat, hands, index),
+                Outcome::Failed => self.stop(),
+                Outcome::Declined => {
+                    seat.push(index);
+                    seat.publish();
+                    return Idle::Declined;
+                }
             }
-            self.settle(seat, hands, index);
+            if self.width.is_paced() {
+                let kind = || hands.kind(&self.graph, index);
+                self.width.end_task(&mut meter, kind, || hands.cpu_time());
+                if may_leave && self.width.is_too_wide() {
+                    seat.publish();
+                    return Idle::TooWide;
+                }
+            }
             found = self.ready.find(seat);
         }
+        Idle::FoundNothing
     }
 
     /// Accounts for the end of a task.
@@ -147,7 +201,8 @@ impl<P> Run<P> {
 
     /// Finds somebody for tasks that this worker leaves to others.
     fn share(&self, hands: &mut impl Hands<P>) {
-        if (self.caller_is_guest || !self.caller.ring()) && self.width.calls_one_more() {
+        let is_guest = self.caller_is_guest.load(Ordering::Relaxed);
+        if (is_guest || !self.caller.ring()) && self.width.calls_one_more() {
             hands.call_one_more();
         }
     }
@@ -180,18 +235,28 @@ impl<P> Run<P> {
     }
 
     /// Works as a called helper until there is nothing more to do; the number of tasks stolen.
-    pub fn help(&self, hands: &mut impl Hands<P>) -> u64 {
+    pub fn help(&self, hands: &mut impl Hands<P>) -> (u64, Next) {
         let mut n_steals = 0;
         let mut is_in = self.width.arrive();
         while is_in {
             let mut seat = self.ready.hire().expect("there is a seat for every worker that was counted in");
-            self.work(&mut seat, hands);
+            let idle = self.work_on(&mut seat, hands, true);
             n_steals += seat.take_n_steals();
             self.ready.dismiss(seat); // before it is counted out: the next one in needs the seat
-            self.width.leave();
-            is_in = self.has_work_left() && self.width.enter();
+            if idle != Idle::TooWide {
+                self.width.leave();
+                is_in = self.has_work_left() && self.width.enter();
+            } else if self.width.step_back() {
+                return (n_steals, self.leave_tasks_behind());
+            }
         }
-        n_steals
+        (n_steals, Next::Go)
+    }
+
+    /// Tells somebody of the tasks of a worker that has stepped back.
+    fn leave_tasks_behind(&self) -> Next {
+        self.caller.ring();
+        if self.width.watches_again() { Next::Watch } else { Next::Go }
     }
 
     fn has_work_left(&self) -> bool {

@@ -17,3 +17,14 @@ use std::sync::PoisonError;
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The time; a model has no clock.
+pub fn now() -> std::time::Instant {
+    #[cfg(loom)]
+    return *MODEL_TIME.get_or_init(std::time::Instant::now);
+    #[cfg(not(loom))]
+    std::time::Instant::now()
+}
+
+#[cfg(loom)]
+static MODEL_TIME: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();

@@ -4,7 +4,8 @@
 #![cfg(not(loom))]
 
 use ferris_core::graph::{Builder, Graph};
-use ferris_core::run::{Hands, Run, run_alone};
+use ferris_core::run::{Hands, Outcome, Run, run_alone};
+use ferris_core::width::Policy;
 use proptest::prelude::*;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,14 +28,22 @@ struct Recorder<'a> {
 }
 
 impl Hands<Trace> for Recorder<'_> {
-    fn compute(&mut self, graph: &Graph<Trace>, index: u32) -> bool {
+    fn compute(&mut self, graph: &Graph<Trace>, index: u32) -> Outcome {
         for &input in graph.dependencies(index) {
             assert_eq!(1, graph.payload(input).alive.load(Ordering::Relaxed), "task {index}, input {input}");
         }
         graph.payload(index).runs.fetch_add(1, Ordering::Relaxed);
         graph.payload(index).alive.store(1, Ordering::Relaxed);
         self.order.lock().unwrap().push(index);
-        true
+        Outcome::Done
+    }
+
+    fn kind(&self, _: &Graph<Trace>, _: u32) -> u64 {
+        0
+    }
+
+    fn cpu_time(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn release(&mut self, trace: &Trace) {
@@ -96,7 +105,7 @@ fn check(graph: &Graph<Trace>, edges: &[Vec<u32>], targets: &[u32]) {
 
 /// Runs a graph by its caller and, for each call, a helper.
 fn run_shared(graph: Graph<Trace>, n_workers: usize) -> Run<Trace> {
-    let run = Run::new(graph, n_workers);
+    let run = Run::new(graph, n_workers, Policy::Adaptive);
     let order = Mutex::new(Vec::new());
     let (calls, called) = channel();
     std::thread::scope(|scope| {

@@ -26,10 +26,11 @@ use crate::session;
 ///         or any other mapping from keys to tasks or data.  It is not changed.
 ///     keys: A key, or a list of keys, which may be nested.
 ///     **options: ``num_workers`` (int of at least 1): how many tasks may run at once, the calling thread's
-///         included; by default Dask's config ``num_workers``, else the usable CPUs.  ``callbacks``,
+///         included; by default Dask's config ``num_workers``, else the usable CPUs.  ``width`` ("adaptive" or
+///         "fixed"): whether only as many workers join as get most done.  ``callbacks``,
 ///         ``cache``, ``pool``, ``rerun_exceptions_locally`` and ``raise_exception`` are Dask's own; with one of
 ///         them, or while a callback of Dask is active, the calling thread computes no task.  The words ``priority``, ``retries``, ``timeout``, ``lane``, ``resources``,
-///         ``on_error``, ``memory_limit``, ``deadline``, ``width``, ``report``, ``progress`` and ``trace`` are
+///         ``on_error``, ``memory_limit``, ``deadline``, ``report``, ``progress`` and ``trace`` are
 ///         errors, because nothing honours them yet.  Other keywords are ignored, as Dask does.
 ///
 /// Returns:

@@ -82,6 +82,21 @@ pub fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
     ask(RUNNING_LOOP.get_or_init(py, || function.unbind()))
 }
 
+/// True on the thread that sees signals.
+pub fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    let call_no_one = |name| call::call(&threading.getattr(name)?, []);
+    Ok(call_no_one("main_thread")?.is(&call_no_one("current_thread")?))
+}
+
+/// The processor time that this thread has used; none at all where that cannot be told.
+pub fn cpu_time(py: Python<'_>) -> Duration {
+    static THREAD_TIME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = || py.import("time")?.getattr("thread_time_ns").map(Bound::unbind);
+    let ask = || call::call(THREAD_TIME.get_or_try_init(py, find)?.bind(py), [])?.extract();
+    ask().map_or(Duration::ZERO, Duration::from_nanos)
+}
+
 /// Waits detached, for as long as it takes; not for the main thread, which has signals to see.
 pub fn wait<T: Send>(py: Python<'_>, sleep: impl FnOnce() -> T + Send) -> T {
     py.detach(sleep)

@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyInt, PySet, PyString};
 
 use crate::call;
 use crate::session::Plan;
+use ferris_core::width::Policy;
 
 /// What to do with a call.
 pub enum Resolved<'py> {
@@ -32,7 +33,7 @@ pub fn resolve<'py>(py: Python<'py>, options: Option<&Bound<'py, PyDict>>) -> Py
     };
     match num_workers {
         Some(num_workers) if places.is_default(py)? && !places.has_callbacks(py)? => {
-            Ok(Resolved::Run(Plan { num_workers, limits_blas: true, compare: None }))
+            Ok(Resolved::Run(Plan { num_workers, width: Policy::Adaptive, limits_blas: true, compare: None }))
         }
         _ => ask_python(py, options, places),
     }
@@ -62,6 +63,7 @@ fn ask_python<'py>(
     let compare = || Ok::<_, PyErr>(py.import("dask_ferris._check")?.getattr("compare")?.unbind());
     Ok(Resolved::Run(Plan {
         num_workers: resolved.getattr("num_workers")?.extract()?,
+        width: if resolved.getattr("is_fixed")?.extract()? { Policy::Fixed } else { Policy::Adaptive },
         limits_blas: resolved.getattr("limit_blas")?.extract()?,
         compare: check.then(compare).transpose()?,
     }))

@@ -1,11 +1,12 @@
 //! The process-wide default pool, and its threads.
 
 use ferris_core::pool::{Demand, Pool, Ticket};
-use ferris_core::width::Watch;
+use ferris_core::run::Next;
+use ferris_core::width::{Change, Step, Watch};
 use pyo3::prelude::*;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::call;
 use crate::dispatch::{self, Dispatched};
@@ -20,18 +21,21 @@ pub enum Call {
 }
 
 impl Call {
-    /// True when a thread that watches is to join.
-    fn is_joined_by(&self, watch: &mut Watch) -> bool {
+    /// What a thread that watches is to do.
+    fn look(&self, watch: &mut Watch) -> Step {
         match self {
-            Self::Run(run) => run.is_joined_by(watch),
-            Self::Dispatched(_) => true, // its caller computes nothing
+            Self::Run(run) => run.look(watch),
+            Self::Dispatched(_) => Step::Join, // its caller computes nothing
         }
     }
 
-    fn help(&self, py: Python<'_>) {
+    fn help(&self, py: Python<'_>) -> Next {
         match self {
             Self::Run(run) => session::help(py, run),
-            Self::Dispatched(run) => dispatch::help(py, run),
+            Self::Dispatched(run) => {
+                dispatch::help(py, run);
+                Next::Go
+            }
         }
     }
 }
@@ -47,6 +51,7 @@ static GENERATION: AtomicUsize = AtomicUsize::new(0);
 static N_RUNS: AtomicU64 = AtomicU64::new(0);
 static N_TASKS: AtomicU64 = AtomicU64::new(0);
 static N_STEALS: AtomicU64 = AtomicU64::new(0);
+static HISTORY: Mutex<Vec<Change>> = Mutex::new(Vec::new());
 
 fn current() -> &'static DefaultPool {
     let known = POOL.load(Ordering::Acquire);
@@ -118,9 +123,11 @@ pub fn cancel(ticket: &Arc<Ticket<Call>>) {
 #[pyfunction]
 pub fn serve(py: Python<'_>) {
     let _resign = Resign(current());
-    while let Some(ticket) = interpreter::wait(py, || current().wait(Call::is_joined_by)) {
-        if let Some(call) = ticket.redeem() {
-            call.help(py);
+    while let Some(ticket) = interpreter::wait(py, || current().wait(Call::look)) {
+        if let Some(call) = ticket.redeem()
+            && call.help(py) == Next::Watch
+        {
+            current().put_back(&ticket);
         }
     }
 }
@@ -167,9 +174,19 @@ pub fn count_steals(n: u64) {
     N_STEALS.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Threads of the pool now; runs, tasks and steals of the process so far.
+/// Keeps how the width of a run has changed, if it has: that of the last such run.
+pub fn keep_history(changes: Vec<Change>) {
+    if !changes.is_empty() {
+        *HISTORY.lock().unwrap_or_else(PoisonError::into_inner) = changes;
+    }
+}
+
+/// Threads of the pool now; runs, tasks and steals of the process so far; for the last run that others joined, seconds
+/// after its start and its workers from then on.
 #[pyfunction]
-pub fn statistics() -> (usize, u64, u64, u64) {
+pub fn statistics() -> (usize, u64, u64, u64, Vec<(f64, usize)>) {
     let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
-    (current().n_threads(), count(&N_RUNS), count(&N_TASKS), count(&N_STEALS))
+    let changes = HISTORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let widths = changes.iter().map(|change| (change.after.as_secs_f64(), change.n_workers)).collect();
+    (current().n_threads(), count(&N_RUNS), count(&N_TASKS), count(&N_STEALS), widths)
 }

@@ -1,5 +1,6 @@
 //! What the compiler makes of a graph, and what a worker reads to run a task.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::ops::Range;
@@ -25,7 +26,7 @@ impl Payload {
 /// The value of a task, owned; null before the task has run and after its last consumer has finished.
 ///
 /// Relaxed throughout: the counters of the graph order who writes before who reads.
-pub struct Value(AtomicPtr<pyo3::ffi::PyObject>);
+pub struct Value(AtomicPtr<ffi::PyObject>);
 
 impl Value {
     /// Stores a new reference.
@@ -216,6 +217,27 @@ pub struct Template {
     pub height: u32,
 }
 
+impl Template {
+    /// What fused tasks that call the same functions in the same order have in common.
+    fn kind(&self, py: Python<'_>) -> u64 {
+        let mix = |kind: u64, word: u64| (kind ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.ops.iter().fold(0, |kind, op| match op {
+            Op::Call { function, .. } => mix(kind, code_of(py, function.get())),
+            Op::Expand { template, .. } => mix(kind, u64::from(*template)),
+            _ => kind,
+        })
+    }
+}
+
+/// The address of a function's code, which its closures share; of anything else, its own.
+fn code_of(_: Python<'_>, function: Object) -> u64 {
+    // SAFETY: the thread is attached, and the program keeps the object alive.
+    let code = unsafe {
+        if ffi::PyFunction_Check(function) == 0 { function } else { ffi::PyFunction_GetCode(function) }
+    };
+    code as u64
+}
+
 /// Everything the tasks of one graph refer to.
 pub struct Program {
     pub words: Vec<Word>,
@@ -243,6 +265,18 @@ impl Program {
     pub fn key<'py>(&self, py: Python<'py>, index: u32) -> Bound<'py, PyAny> {
         // SAFETY: `_snapshot` keeps the key alive.
         unsafe { Bound::from_borrowed_ptr(py, self.keys[index as usize]) }
+    }
+
+    /// A number that tasks of the same kind have in common: those that call the same code.
+    ///
+    /// Objects are compared by address, so it means something only as long as the program lives.
+    pub fn kind(&self, py: Python<'_>, payload: &Payload, index: u32) -> u64 {
+        match payload.work {
+            Work::Nothing | Work::Copy { .. } => 0,
+            Work::Call { function, .. } => code_of(py, function),
+            Work::Expand { template, .. } => self.templates[template as usize].kind(py),
+            Work::Node(_) => self.node(py, index).get_type_ptr() as u64,
+        }
     }
 
     /// The node of a task, as Dask made it.

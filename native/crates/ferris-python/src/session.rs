@@ -6,8 +6,8 @@
 
 use ferris_core::graph::Graph;
 use ferris_core::pool::{Demand, Ticket};
-use ferris_core::run::{Hands, Run, run_alone};
-use ferris_core::width::Watch;
+use ferris_core::run::{Hands, Next, Outcome, Run, run_alone};
+use ferris_core::width::{Policy, Step, Watch};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell;
@@ -28,6 +28,10 @@ use crate::program::{Owned, Payload, Program};
 /// at 30 ns a look this costs nothing that can be measured.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
 const MOST_BETWEEN_LOOKS: u32 = 1024;
+
+/// The caller steps aside after a task that took longer than this, if it is the main thread: only there Python looks at
+/// signals, and not before a call into C has returned.
+const LONG: Duration = Duration::from_millis(50);
 
 /// What every worker of a run needs, beside the run itself.
 pub struct Job {
@@ -66,6 +70,7 @@ pub struct SharedRun {
 /// How a run is to be done.
 pub struct Plan {
     pub num_workers: usize,
+    pub width: Policy,
     pub limits_blas: bool,
     pub compare: Option<Py<PyAny>>,
 }
@@ -85,19 +90,18 @@ pub fn run<T>(
         Worker::new(py, &job, None).run_alone(&graph)?;
         return collect(&graph, &targets);
     }
-    let n_helpers = if is_guest { n_most } else { n_most - 1 };
     let shared = Arc::new(SharedRun {
-        run: if is_guest { Run::for_guest(graph, n_helpers) } else { Run::new(graph, plan.num_workers) },
+        run: Run::new(graph, n_most, plan.width),
         job,
         failure: Mutex::new(None),
         ticket: OnceLock::new(),
-        _share: pool::Share::take(demand(n_helpers)),
+        _share: pool::Share::take(demand(n_most)), // one more than needed, unless the caller steps aside
     });
-    if is_guest {
-        wait_as_guest(py, &shared)?;
-    } else {
-        call_workers(py, &shared)?;
+    let _recall = Recall(py, &shared);
+    if is_guest || call_workers(py, &shared) == Left::StepsAside {
+        wait_as_guest(py, &shared);
     }
+    shared.take_failure().map_or(Ok(()), Err)?;
     collect(shared.run.graph(), &targets)
 }
 
@@ -106,60 +110,77 @@ pub fn demand(n_helpers: usize) -> Demand {
     if is_at_work() { Demand::Nested(n_helpers) } else { Demand::Outer(n_helpers) }
 }
 
-/// Works on a shared run as its caller, to the end.
-fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
+/// Why the caller has stopped working on a run.
+#[derive(PartialEq, Eq)]
+enum Left {
+    Over,
+    StepsAside,
+}
+
+/// Works on a shared run as its caller, to the end or until others are to do it.
+fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> Left {
     let generation = pool::generation();
-    let _recall = Recall(py, shared);
-    let mut worker = Worker::new(py, &shared.job, Some(shared));
+    let mut worker = Worker::new(py, &shared.job, Some(shared)).for_caller();
     let mut seat = shared.run.caller();
-    while !shared.run.is_over() {
-        worker.guard(|worker| shared.run.work(&mut seat, worker));
-        if let Err(error) = wait_for_news(py, shared, generation) {
+    let mut goes_on = true;
+    while goes_on && !shared.run.is_over() {
+        worker.guard(|worker| goes_on = shared.run.work(&mut seat, worker));
+        if goes_on && let Err(error) = wait_for_news(py, shared, generation) {
             shared.fail(error);
         }
     }
     pool::count_steals(seat.take_n_steals());
-    shared.take_failure().map_or(Ok(()), Err)
+    shared.run.dismiss(seat);
+    if goes_on { Left::Over } else { Left::StepsAside }
 }
 
-/// Leaves a shared run to helpers: on this thread an event loop is running, so a task that starts one would fail.
+/// Leaves a shared run to helpers: tasks are not to run on this thread.
 ///
-/// Threads may not be had, or be gone in the child of a fork; then there is nobody but the caller.
-fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>) -> PyResult<()> {
-    let _recall = Recall(py, shared);
+/// Where no thread can be had there is nobody but the caller.
+fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>) {
+    let generation = pool::generation();
     let mut worker = Worker::new(py, &shared.job, Some(shared));
+    shared.run.replace_caller();
     shared.run.begin(&mut worker);
     while !shared.run.is_over() {
-        if let Err(error) = interpreter::wait_a_slice(py, |limit| shared.run.wait_for_end(limit)) {
+        let waited = interpreter::wait_a_slice(py, |limit| shared.run.wait_for_end(limit));
+        if let Err(error) = waited.and_then(|()| check_helpers(shared, generation)) {
             shared.fail(error);
         }
         if shared.run.is_deserted() {
             let mut seat = shared.run.caller();
-            worker.guard(|worker| shared.run.work(&mut seat, worker));
+            worker.guard(|worker| {
+                shared.run.work(&mut seat, worker);
+            });
             shared.run.dismiss(seat);
         }
     }
-    shared.take_failure().map_or(Ok(()), Err)
 }
 
 /// Waits until there is something to do for the caller, or nothing any more.
 fn wait_for_news(py: Python<'_>, shared: &SharedRun, generation: usize) -> PyResult<()> {
-    let is_orphan = || pool::generation() != generation;
     let sleep = |limit: Duration| shared.run.wait(limit);
+    let is_orphan = || pool::generation() != generation;
     interpreter::wait_with_signals(py, sleep, || shared.run.has_news() || is_orphan())?;
-    if is_orphan() && !shared.run.has_news() {
-        let text = "the process was forked while tasks ran on other threads, which the child does not have";
-        return Err(InternalError::new_err(text));
+    if shared.run.has_news() { Ok(()) } else { check_helpers(shared, generation) }
+}
+
+/// An error when helpers have tasks that are not over, and the process is a fork without its parent's threads.
+fn check_helpers(shared: &SharedRun, generation: usize) -> PyResult<()> {
+    if pool::generation() == generation || shared.run.is_over() {
+        return Ok(());
     }
-    Ok(())
+    let text = "the process was forked while tasks ran on other threads, which the child does not have";
+    Err(InternalError::new_err(text))
 }
 
 /// Works on a shared run as a helper, until there is nothing to do.
-pub fn help(py: Python<'_>, shared: &Arc<SharedRun>) {
+pub fn help(py: Python<'_>, shared: &Arc<SharedRun>) -> Next {
     let mut worker = Worker::new(py, &shared.job, Some(shared));
-    let mut n_steals = 0;
-    worker.guard(|worker| n_steals = shared.run.help(worker));
+    let (mut n_steals, mut next) = (0, Next::Go);
+    worker.guard(|worker| (n_steals, next) = shared.run.help(worker));
     pool::count_steals(n_steals);
+    next
 }
 
 impl SharedRun {
@@ -177,9 +198,9 @@ impl SharedRun {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// True when a thread that watches the run is to join it.
-    pub fn is_joined_by(&self, watch: &mut Watch) -> bool {
-        watch.joins(self.run.width(), || self.run.is_over())
+    /// What a thread that watches the run is to do.
+    pub fn look(&self, watch: &mut Watch) -> Step {
+        watch.look(self.run.width(), || self.run.is_over())
     }
 
     /// The invitation to this run, made when first needed.
@@ -194,6 +215,7 @@ struct Recall<'a, 'py>(Python<'py>, &'a Arc<SharedRun>);
 impl Drop for Recall<'_, '_> {
     fn drop(&mut self) {
         self.1.job.blas.close(self.0);
+        pool::keep_history(self.1.run.width().take_history());
         if let Some(ticket) = self.1.ticket.get() {
             pool::cancel(ticket);
             drop(ticket.withdraw());
@@ -212,6 +234,9 @@ pub struct Worker<'a, 'py> {
     n_tasks: u64,
     began: Instant,
     has_entered_blas: bool,
+    is_caller: bool,
+    /// No more tasks for this thread.
+    steps_aside: bool,
     turn: Turn,
     /// Tasks from one look to the next, and those that are left of them.
     stride: u32,
@@ -232,6 +257,8 @@ impl<'a, 'py> Worker<'a, 'py> {
             n_tasks: 0,
             began: Instant::now(),
             has_entered_blas: false,
+            is_caller: false,
+            steps_aside: false,
             turn: Turn::begin(),
             stride: 1,
             until_look: 2, // a run of one task need not look
@@ -242,6 +269,12 @@ impl<'a, 'py> Worker<'a, 'py> {
     /// Lets the worker know whether others compute tasks of the same run.
     pub fn beside(mut self, company: &'a dyn Fn() -> bool) -> Self {
         self.company = Some(company);
+        self
+    }
+
+    /// Marks the worker as the one whose thread has asked for the run.
+    fn for_caller(mut self) -> Self {
+        self.is_caller = true;
         self
     }
 
@@ -287,8 +320,12 @@ impl<'a, 'py> Worker<'a, 'py> {
     /// Finds by itself after how many tasks the next look is due: twice as many while tasks are short.
     #[cold]
     fn look_up(&mut self) -> PyResult<()> {
-        let is_soon = self.turn.since_look() < BETWEEN_LOOKS;
-        self.stride = if is_soon { (self.stride * 2).min(MOST_BETWEEN_LOOKS) } else { 1 };
+        let since_look = self.turn.since_look();
+        // After tasks of some length each one is looked at, so the time is that of the last one.
+        if since_look > LONG && self.stride == 1 && self.is_caller {
+            self.steps_aside = interpreter::is_main_thread(self.py)?;
+        }
+        self.stride = if since_look < BETWEEN_LOOKS { (self.stride * 2).min(MOST_BETWEEN_LOOKS) } else { 1 };
         self.until_look = self.stride;
         self.turn.give_way(self.py);
         if !self.has_entered_blas && self.began.elapsed() > BEFORE_BLAS && self.is_in_company() {
@@ -351,15 +388,31 @@ fn raise(py: Python<'_>, error: PyErr) -> Raised {
 
 impl Hands<Payload> for Worker<'_, '_> {
     #[inline]
-    fn compute(&mut self, graph: &Graph<Payload>, index: u32) -> bool {
-        let outcome = self.tick().and_then(|()| self.attempt(graph, index));
-        let is_ok = outcome.is_ok();
+    fn compute(&mut self, graph: &Graph<Payload>, index: u32) -> Outcome {
+        let outcome = match self.tick() {
+            Ok(()) if self.steps_aside => return Outcome::Declined,
+            Ok(()) => self.attempt(graph, index),
+            Err(error) => Err(error),
+        };
         match outcome {
-            Ok(value) => graph.payload(index).value.set(value.into_raw()),
+            Ok(value) => {
+                graph.payload(index).value.set(value.into_raw());
+                Outcome::Done
+            }
             // Before the run is stopped: the caller looks for the error as soon as it is over.
-            Err(error) => self.fail(error),
+            Err(error) => {
+                self.fail(error);
+                Outcome::Failed
+            }
         }
-        is_ok
+    }
+
+    fn kind(&self, graph: &Graph<Payload>, index: u32) -> u64 {
+        self.job.program.kind(self.py, graph.payload(index), index)
+    }
+
+    fn cpu_time(&self) -> Duration {
+        interpreter::cpu_time(self.py)
     }
 
     #[inline]
