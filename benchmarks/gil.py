@@ -18,7 +18,7 @@ Part = tuple[int, Callable[..., object], Any]
 SHORTEST_HASH = 2048
 """Bytes from which `hashlib` lets go of the GIL."""
 
-SPINS_IN_MS = 20_000
+SPINS_IN_MS = 35_000
 """Turns of the loop below in about a millisecond."""
 
 
