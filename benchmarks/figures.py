@@ -64,6 +64,7 @@ def all_figures() -> list[Figure]:
         *(_growth(shape) for shape in NO_OPS),
         *_parallel(),
         *_gil(),
+        *_company(),
         *_programs(),
     ]
 
@@ -120,8 +121,17 @@ def _against_best_width(load: str, most: int) -> Figure:
     return Figure(f"gil-{load}: up to {most} workers against the best fixed number", "≤", 1.2, "x", reach)
 
 
+def _company() -> list[Figure]:
+    cases = [
+        ("callbacks", "10 000 no-op tasks under a `ProgressBar`, against threads", 15),
+        ("beside-busy-thread", "300 no-op tasks beside a busy thread, worst of 20, against threads", 500),
+    ]
+    return [_at_least(f"{name}: {text}", bound, name, slow="threads-2", fast="ferris-2") for name, text, bound in cases]
+
+
 def _programs() -> list[Figure]:
-    end_to_end = [(name, f"{name}: `compute()`", 5 if name == "ones-sum" else 1) for name in PROGRAMS]
+    bounds = {"ones-sum": 5, "fan-in-10000": 80}
+    end_to_end = [(name, f"{name}: `compute()`", bounds.get(name, 1)) for name in PROGRAMS]
     get_alone = [("ones-sum-get", "ones-sum-get: `get` alone", 10)]
     return [
         _at_least(f"{text} against threads", bound, name, slow="threads-2", fast="ferris-2")

@@ -32,6 +32,14 @@ def matmul() -> Any:
     return matrix @ matrix
 
 
+def transpose(size: int) -> Any:
+    """The sum of an array and its transpose, 4 million numbers in chunks of `size` x `size`."""
+    import dask.array as da  # noqa: PLC0415 - only the process that measures it needs it
+
+    numbers = da.ones((2000, 2000), chunks=(size, size))
+    return (numbers + numbers.T).sum()
+
+
 def std() -> Any:
     """The standard deviation of 16 million numbers in 25 chunks: memory-bound."""
     import dask.array as da  # noqa: PLC0415 - only the process that measures it needs it
@@ -64,6 +72,8 @@ PROGRAMS: dict[str, Program] = {
     "ones-sum": ones_sum,
     "matmul": matmul,
     "std": std,
+    "transpose-200": partial(transpose, 200),
+    "transpose-500": partial(transpose, 500),
     "bag": bag,
     "fan-in-1000": partial(fan_in, 1000),
     "fan-in-10000": partial(fan_in, 10_000),

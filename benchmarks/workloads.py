@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import floor, gil, graphs, programs, startup
+from benchmarks import company, floor, gil, graphs, programs, startup
 from benchmarks.adapters import load_compile, load_get
 from benchmarks.sampling import Measure, stopwatch
 
@@ -71,7 +71,7 @@ class Workload:
 def all_workloads(*, quick: bool) -> list[Workload]:
     """Every workload of a run, in the order of the report."""
     sizes = QUICK_SIZES if quick else SIZES
-    return [*_no_ops(sizes), *_parallel(), *_gil(), *_programs(quick=quick), *_startup()]
+    return [*_no_ops(sizes), *_parallel(), *_gil(), *_company(), *_programs(quick=quick), *_startup()]
 
 
 def _no_ops(sizes: tuple[int, ...]) -> Iterator[Workload]:
@@ -129,6 +129,21 @@ def _gil() -> Iterator[Workload]:
 
 def _prepare_gil(name: str, hash_bytes: int, competitor: str) -> Measure:
     return stopwatch(partial(load_get(competitor), *gil.LOADS[name](hash_bytes)))
+
+
+def _company() -> Iterator[Workload]:
+    """Runs in company, which `dask.threaded` does not like."""
+    competitors = ("threads-2", "ferris-2")
+    yield Workload("company", "callbacks", 10_000, competitors, _prepare_progress_bar)
+    yield Workload("company", "beside-busy-thread", None, competitors, _prepare_beside_busy_thread)
+
+
+def _prepare_progress_bar(competitor: str) -> Measure:
+    return company.prepare_progress_bar(10_000, load_get(competitor))
+
+
+def _prepare_beside_busy_thread(competitor: str) -> Measure:
+    return company.prepare_beside_busy_thread(load_get(competitor))
 
 
 def _programs(*, quick: bool) -> Iterator[Workload]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dask_ferris import _blas, _native
 
-__all__ = ["Statistics", "start_worker", "statistics"]
+__all__ = ["Statistics", "breathe", "start_worker", "statistics"]
 
 # How long the interpreter waits at its end for threads that are stuck in a task. Guessed: long enough for a
 # task that is about to end, short enough for nobody to reach for Ctrl-C.
@@ -41,6 +41,10 @@ def statistics() -> Statistics:
     """Return a snapshot of the process-wide pool."""
     n_workers, n_runs, n_tasks, n_steals, widths = _native.statistics()
     return Statistics(n_workers, n_runs, n_tasks, n_steals, tuple(widths))
+
+
+def breathe() -> None:
+    """Do nothing; `_native` calls this from time to time, for CPython lets another thread run when it begins a call."""
 
 
 _threads: list[threading.Thread] = []

@@ -57,3 +57,46 @@ def test_an_endless_descent_is_a_recursion_error(n_tasks):
     """
 
     assert ["stopped"] == output_of(program)
+
+
+def test_recursion_starts_a_bounded_number_of_threads():
+    """However many runs are under way inside each other, they share one pool: its threads and 64 more."""
+    program = """
+        import threading, time
+        import dask_ferris
+        from dask._task_spec import Task
+        def descend(depth):
+            if depth == 0:
+                time.sleep(0.001)
+                return 1
+            graph = {i: Task(i, descend, depth - 1) for i in range(4)}
+            return sum(dask_ferris.get(graph, list(graph), num_workers=4))
+        print(descend(5))
+        n = dask_ferris.statistics().n_workers
+        print(n == threading.active_count() - 1, n <= 4 + 64)
+    """
+
+    assert ["1024", "True True"] == output_of(program)
+
+
+def test_a_run_inside_a_lock_ends():
+    """A task that computes while it holds a lock is not made to run another that waits for it."""
+    program = """
+        import threading, time
+        import dask_ferris
+        from dask._task_spec import Task
+        lock = threading.Lock()
+        def locked(_):
+            with lock:
+                time.sleep(0.0005)
+                return 1
+        def inner(i):
+            with lock:
+                graph = {j: Task(j, sum, [i, j]) for j in range(20)}
+                return sum(dask_ferris.get(graph, list(graph), num_workers=3))
+        graph = {("inner", i): Task(("inner", i), inner, i) for i in range(30)}
+        graph |= {("locked", i): Task(("locked", i), locked, i) for i in range(30)}
+        print(sum(dask_ferris.get(graph, list(graph), num_workers=3)))
+    """
+
+    assert [str(sum(20 * i + 190 for i in range(30)) + 30)] == output_of(program)

@@ -39,3 +39,25 @@ RUNS = {
 def test_two_hundred_runs_need_no_more_memory_than_ten(run):
     """The largest size of the process does not grow with the number of runs."""
     assert ["True"] == output_of(PROGRAM.replace("CALL", run))
+
+
+MANY = """
+    import gc, resource, sys
+    import dask, dask_ferris
+    numbers = [dask.delayed(abs)(-i) for i in range(5)]
+    total = dask.delayed(sum)(numbers)
+    def compute(n):
+        for _ in range(n):
+            assert 10 == total.compute(scheduler="ferris", num_workers=2)
+        gc.collect()
+        return sys.getallocatedblocks(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    blocks, kilobytes = compute(2_000)
+    blocks_after, kilobytes_after = compute(10_000)
+    # A small object for each compute would be ten thousand of them, and 100 bytes of ours a megabyte.
+    print(blocks_after - blocks < 1_000, kilobytes_after - kilobytes < 1_000)
+"""
+
+
+def test_ten_thousand_computes_need_no_more_memory_than_two_thousand():
+    """Nothing grows with the number of computations, neither objects nor the process."""
+    assert ["True True"] == output_of(MANY)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
+import time
 import weakref
 
 import dask
 import dask.array as da
 import dask.bag as db
+import dask.threaded
 import pytest
 from dask._task_spec import Task, TaskRef, convert_legacy_graph
 from dask.local import get_sync
@@ -23,14 +26,17 @@ class Value:
 class Living:
     """Makes values, and counts those that are alive at once."""
 
-    def __init__(self):
-        """Start with none."""
+    def __init__(self, nap):
+        """Start with none; to make one takes `nap` seconds, in which others get their turn."""
+        self._nap = nap
         self._lock = threading.RLock()
         self._n_alive = 0
         self.peak = 0
 
     def make(self, *_inputs):
         """Return a new value."""
+        if self._nap:
+            time.sleep(self._nap)
         value = Value()
         with self._lock:
             self._n_alive += 1
@@ -59,17 +65,22 @@ def shape_of(collection):
     return {key: sorted(node.dependencies, key=place.__getitem__) for key, node in graph.items()}, keys
 
 
-def peak_of(get, shape, keys, **options):
+def peak_of(get, shape, keys, num_workers):
     """Run a graph of this shape and return the largest number of values that were alive."""
-    living = Living()
+    living = Living(nap=0.0003 if num_workers > 1 else 0)
     graph = {key: Task(key, living.make, *map(TaskRef, needed)) for key, needed in shape.items()}
-    get(graph, keys, **options)
+    get(graph, keys, num_workers=num_workers)
     return living.peak
 
 
 def square():
     """Return an array of 64 blocks."""
     return da.ones((80, 80), chunks=(10, 10))
+
+
+def slices():
+    """Return an array of thirty slices along its first axis."""
+    return da.ones((30, 4, 4), chunks=(1, 4, 4))
 
 
 def numbers():
@@ -88,6 +99,8 @@ FAMILIES = {
     "rechunk and sum": (square, lambda x: x.rechunk((4, 25)).sum()),
     "svd": (square, lambda x: da.linalg.svd(x.rechunk((10, 80)))[1]),
     "foldby": (numbers, lambda b: b.foldby(lambda x: x % 5, add, 0)),
+    "matmul of two": (square, lambda x: x @ (x + 1)),
+    "vorticity": (slices, lambda x: ((x - x**2) ** 2).mean(axis=0) + (x * x**2).mean(axis=0)),
     "chains": (numbers, lambda b: b.map(inc).map(inc).map(inc).sum()),
 }
 
@@ -99,6 +112,20 @@ def test_no_more_values_are_alive_than_with_dasks_order(source, function):
     Dask's own peak is another in each process, by up to three values in these small graphs: it goes through sets.
     """
     shape, keys = shape_of(function(source()))
-    dasks = peak_of(get_sync, shape, keys)
+    dasks = peak_of(get_sync, shape, keys, num_workers=1)
 
     assert peak_of(dask_ferris.get, shape, keys, num_workers=1) <= max(1.1 * dasks, dasks + 3)
+
+
+@pytest.mark.parametrize("num_workers", [2, 4])
+@pytest.mark.parametrize(("source", "function"), FAMILIES.values(), ids=FAMILIES)
+def test_no_more_values_are_alive_than_with_dasks_threads(source, function, num_workers):
+    """On several workers the peak varies from run to run; the middle one of three is at most a tenth above Dask's."""
+    shape, keys = shape_of(function(source()))
+    dasks, ours = (
+        statistics.median(peak_of(get, shape, keys, num_workers) for _ in range(3))
+        for get in (dask.threaded.get, dask_ferris.get)
+    )
+
+    # Each worker has one value in hand, and when it lets go is chance.
+    assert ours <= max(1.1 * dasks, dasks + 1 + num_workers)

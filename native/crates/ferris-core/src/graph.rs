@@ -6,6 +6,7 @@
 
 use crate::rank;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use std::mem::take;
 use std::ops::Range;
 
 /// The result of this task was asked for, so its value lives to the end.
@@ -164,13 +165,14 @@ impl<P> Builder<P> {
 
     /// Ranks everything the targets need and returns a graph that is ready to run.
     ///
-    /// Tasks that no target needs stay in the arrays but never become ready.
-    pub fn finish(self, targets: &[u32]) -> Result<Graph<P>, Fault> {
-        let Self { mut tasks, mut dependencies, .. } = self;
-        if tasks.len().max(dependencies.len()) > MOST {
+    /// Tasks that no target needs stay in the arrays but never become ready.  After a fault the builder keeps all
+    /// payloads, for the caller to drop.
+    pub fn finish(&mut self, targets: &[u32]) -> Result<Graph<P>, Fault> {
+        if self.tasks.len().max(self.dependencies.len()) > MOST {
             return Err(Fault::TooLarge);
         }
-        let order = rank::depth_first(&tasks, &mut dependencies, targets)?;
+        let order = rank::depth_first(&self.tasks, &mut self.dependencies, targets)?;
+        let (mut tasks, dependencies) = (take(&mut self.tasks), take(&mut self.dependencies));
         let n_targets = mark_targets(&mut tasks, targets);
         let n_to_run = order.iter().filter(|&&index| !tasks[index as usize].is_known()).count();
         let (dependents, roots) = link(&mut tasks, &dependencies, &order);
@@ -305,6 +307,11 @@ impl<P> Graph<P> {
         &self.dependencies[self.tasks[index as usize].dependencies()]
     }
 
+    /// The tasks that need the value of task `index`, of those that any target needs.
+    pub fn dependents(&self, index: u32) -> &[u32] {
+        &self.dependents[self.tasks[index as usize].dependents()]
+    }
+
     /// Accounts for the end of task `index` and says whether it was a target.
     ///
     /// `release` gets each task whose value nobody needs any more, and its payload; `ready` each task that has
@@ -337,7 +344,7 @@ impl<P> Graph<P> {
 
     #[inline]
     fn make_ready<C: Counting>(&self, index: u32, mut ready: impl FnMut(u32)) {
-        for &dependent in &self.dependents[self.tasks[index as usize].dependents()] {
+        for &dependent in self.dependents(index) {
             if C::is_last(&self.tasks[dependent as usize].pending) {
                 ready(dependent);
             }

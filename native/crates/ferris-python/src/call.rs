@@ -9,7 +9,7 @@
 
 use pyo3::ffi::{self, Py_ssize_t};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PySet, PyString};
 use std::ffi::c_int;
 use std::ptr;
 
@@ -29,6 +29,9 @@ mod entry {
         fn PyObject_Hash(object: Object) -> Py_ssize_t;
         fn PyObject_RichCompareBool(left: Object, right: Object, op: c_int) -> c_int;
         fn PySet_Add(set: Object, item: Object) -> c_int;
+        fn PySet_Discard(set: Object, item: Object) -> c_int;
+        fn PyObject_SetItem(object: Object, key: Object, value: Object) -> c_int;
+        fn PyDict_DelItem(dict: Object, key: Object) -> c_int;
         fn PyDict_SetItem(dict: Object, key: Object, value: Object) -> c_int;
         fn PyObject_GetAttr(object: Object, name: Object) -> Object;
         fn PyObject_GetItem(object: Object, key: Object) -> Object;
@@ -65,6 +68,9 @@ mod entry {
     pub static HASH: Entry<Hash> = Entry(PyObject_Hash);
     pub static COMPARE: Entry<Compare> = Entry(PyObject_RichCompareBool);
     pub static SET_ADD: Entry<Add> = Entry(PySet_Add);
+    pub static SET_DISCARD: Entry<Add> = Entry(PySet_Discard);
+    pub static SET_ITEM: Entry<Set> = Entry(PyObject_SetItem);
+    pub static DICT_DELETE: Entry<Add> = Entry(PyDict_DelItem);
     pub static DICT_SET: Entry<Set> = Entry(PyDict_SetItem);
     pub static GET_ATTR: Entry<Get> = Entry(PyObject_GetAttr);
     pub static GET_ITEM: Entry<Get> = Entry(PyObject_GetItem);
@@ -217,6 +223,41 @@ pub fn set_item(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, value: &Bound<
     // SAFETY: `dict` says that the thread is attached.
     let is_set = unsafe { dict_set(dict.as_ptr(), key.as_ptr(), value.as_ptr()) };
     if is_set { Ok(()) } else { Err(PyErr::fetch(dict.py())) }
+}
+
+/// Sets an item of any container.
+pub fn set_any_item(
+    container: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = key.py();
+    let (container, key, value) = (container.as_ptr(), key.as_ptr(), value.as_ptr());
+    // SAFETY: `key` says that the thread is attached.
+    checked(py, guarded(|| unsafe { entry::SET_ITEM.get()(container, key, value) }))
+}
+
+/// Takes a key, which is there, out of a dict.
+pub fn delete_item(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: `dict` says that the thread is attached.
+    checked(dict.py(), guarded(|| unsafe { entry::DICT_DELETE.get()(dict.as_ptr(), key.as_ptr()) }))
+}
+
+/// Adds an item to a set.
+pub fn add(set: &Bound<'_, PySet>, item: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: `set` says that the thread is attached.
+    checked(set.py(), guarded(|| unsafe { entry::SET_ADD.get()(set.as_ptr(), item.as_ptr()) }))
+}
+
+/// Takes an item out of a set, if it is there.
+pub fn discard(set: &Bound<'_, PySet>, item: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: `set` says that the thread is attached.
+    checked(set.py(), guarded(|| unsafe { entry::SET_DISCARD.get()(set.as_ptr(), item.as_ptr()) }))
+}
+
+/// The error that is set, if the status says so.
+fn checked(py: Python<'_>, status: c_int) -> PyResult<()> {
+    if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
 }
 
 /// A new reference, or the error that is set.

@@ -14,14 +14,14 @@ use std::collections::HashMap;
 use crate::ahead::{Ahead, BLOCK};
 use crate::call::{self, Object};
 use crate::error::{self, CycleError, GraphError, MissingDependencyError, MissingKeyError};
-use crate::interpreter::Turn;
+use crate::interpreter;
 use crate::keys::{Items, KeyTable, touch};
 use crate::lower::{Lowered, Obstacle};
 use crate::program::{Owned, Payload, Program, Template, Word, Work};
 use crate::spec::{Spec, Type};
 use crate::subgraph::Subgraph;
 
-/// The clock is looked at after this many tasks: every 0.1 ms.
+/// Other threads may have the interpreter after this many tasks: every 0.1 ms.
 const TASKS_BETWEEN_LOOKS: u32 = 1024;
 
 /// Smaller graphs are not looked ahead into: they stay in the cache.
@@ -116,6 +116,9 @@ impl<'py> Compiler<'py> {
                     self.builder.add(Payload::new());
                 }
             }
+            if self.nodes.len().is_multiple_of(TASKS_BETWEEN_LOOKS as usize) {
+                interpreter::give_way(self.py)?;
+            }
         }
         Ok(())
     }
@@ -156,13 +159,11 @@ impl<'py> Compiler<'py> {
     }
 
     fn add_all_work(&mut self) -> PyResult<()> {
-        let mut turn = Turn::begin();
         for index in 0..self.n_tasks() {
             self.look_ahead(index as usize)?;
             self.add_work(index)?;
-            if index % TASKS_BETWEEN_LOOKS == 0 {
-                turn.since_look();
-                turn.give_way(self.py);
+            if index % TASKS_BETWEEN_LOOKS == TASKS_BETWEEN_LOOKS - 1 {
+                interpreter::give_way(self.py)?;
             }
         }
         Ok(())
@@ -293,7 +294,8 @@ impl<'py> Compiler<'py> {
         Ok(Work::Node(node))
     }
 
-    fn finish(self, targets: &[Bound<'_, PyAny>]) -> PyResult<Compiled> {
+    fn finish(mut self, targets: &[Bound<'_, PyAny>]) -> PyResult<Compiled> {
+        let is_large = self.is_large();
         let targets = targets.iter().map(|key| self.target(key)).collect::<PyResult<Vec<_>>>()?;
         let program = Program {
             words: self.words,
@@ -305,7 +307,10 @@ impl<'py> Compiler<'py> {
             n_inlined: self.n_inlined,
             n_called: self.n_called,
         };
-        match self.builder.finish(&targets) {
+        let builder = &mut self.builder;
+        let mut finish = || builder.finish(&targets);
+        // The ranks of a million tasks take a tenth of a second, in which other threads may have the interpreter.
+        match if is_large { self.py.detach(finish) } else { finish() } {
             Ok(graph) => Ok(Compiled { graph, program, targets }),
             Err(fault) => Err(describe(self.py, &program, self.unresolved, &fault)),
         }

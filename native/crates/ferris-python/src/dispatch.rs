@@ -4,13 +4,14 @@
 //! tell callbacks in between.  Other threads compute the tasks, by the same programs as in any run.
 
 use ferris_core::dispatch::Dispatch;
-use ferris_core::graph::{Alone, Graph};
+use ferris_core::graph::Graph;
 use ferris_core::pool::Ticket;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
 use std::sync::Arc;
 
+use crate::account::Account;
 use crate::call;
 use crate::compile::{Compiled, compile};
 use crate::interpreter;
@@ -18,20 +19,21 @@ use crate::pool::{self, Call};
 use crate::program::{Owned, Payload};
 use crate::request::Request;
 use crate::session::{self, Job, Worker};
+use crate::watched::{Caller, Listeners};
 
 /// A run whose tasks are given out one by one.
 pub struct Dispatched {
-    graph: Graph<Payload>,
-    job: Job,
+    pub graph: Graph<Payload>,
+    pub job: Job,
     dispatch: Dispatch<Returned>,
     _share: pool::Share,
 }
 
 /// What came of a task, and on which thread.
-struct Returned {
-    index: u32,
-    outcome: PyResult<Owned>,
-    thread: u64,
+pub struct Returned {
+    pub index: u32,
+    pub outcome: PyResult<Owned>,
+    pub thread: u64,
 }
 
 /// Works on a dispatched run as a helper, to its end.
@@ -49,7 +51,13 @@ fn next(py: Python<'_>, dispatch: &Dispatch<Returned>) -> Option<u32> {
 }
 
 impl Dispatched {
-    fn compute(&self, worker: &mut Worker<'_, '_>, index: u32) {
+    /// What has come back since this was last asked.
+    pub fn take_returns(&self) -> Vec<Returned> {
+        self.dispatch.take_reports()
+    }
+
+    /// Computes a task and hands it back.
+    pub fn compute(&self, worker: &mut Worker<'_, '_>, index: u32) {
         let outcome = worker.attempt_one(&self.graph, index);
         self.report(index, outcome);
     }
@@ -61,19 +69,17 @@ impl Dispatched {
     }
 }
 
-/// A task that came back, for Python: key, value, error, thread.
-type Report<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>, u64);
-
 /// A compiled graph whose tasks are given out one by one; for the thread that made it.
 #[pyclass(frozen, module = "dask_ferris._native")]
 pub struct Dispatcher {
-    run: Arc<Dispatched>,
+    pub(crate) run: Arc<Dispatched>,
     ticket: Arc<Ticket<Call>>,
-    /// From the keys that are needed to their tasks.
-    tasks: Py<PyDict>,
     generation: usize,
     /// Whether threads of the pool are called, or somebody else's call `step`.
     calls_helpers: bool,
+    /// Whether tasks may run on this thread: not beside an event loop, and not when others were asked to compute.
+    pub may_compute: bool,
+    pub num_workers: usize,
 }
 
 #[pymethods]
@@ -90,10 +96,6 @@ impl Dispatcher {
     ) -> PyResult<Self> {
         let py = graph.py();
         let Compiled { graph, program, .. } = compile(graph, Request::read(keys)?.keys())?;
-        let tasks = PyDict::new(py);
-        for index in graph.needed() {
-            call::set_item(&tasks, &program.key(py, index), index.into_pyobject(py)?.as_any())?;
-        }
         let n_helpers = if calls_helpers { num_workers } else { 0 };
         let run = Arc::new(Dispatched {
             graph,
@@ -103,39 +105,34 @@ impl Dispatcher {
         });
         pool::count_run();
         let ticket = Arc::new(Ticket::new(Call::Dispatched(Arc::clone(&run))));
-        Ok(Self { run, ticket, tasks: tasks.unbind(), generation: pool::generation(), calls_helpers })
+        Ok(Self {
+            run,
+            ticket,
+            generation: pool::generation(),
+            calls_helpers,
+            may_compute: calls_helpers && !interpreter::has_running_loop(py)?,
+            num_workers,
+        })
     }
 
-    /// The keys that are needed, data among them.
-    fn needed<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
-        self.tasks.bind(py).keys()
-    }
-
-    /// The keys that are ready from the start, the first one last.
-    fn ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        self.keys(py, self.run.graph.roots().iter().rev())
-    }
-
-    /// Give out the task of a key.
-    fn give(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.run.dispatch.give(self.task(key)?) && self.calls_helpers {
-            pool::call(py, &self.ticket)?;
-        }
-        Ok(())
-    }
-
-    /// Compute the task of a key on this thread; `collect` returns it.
-    fn compute(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let index = self.task(key)?;
-        self.run.compute(&mut Worker::new(key.py(), &self.run.job, None), index);
-        Ok(())
+    /// Open Dask's account of the run in `state`, with `cache` for the values; `opened` is called when it is.
+    /// Then give out tasks and take them back to the end.
+    fn work<'py>(
+        &self,
+        state: &Bound<'py, PyDict>,
+        cache: &Bound<'py, PyAny>,
+        opened: &Bound<'py, PyAny>,
+        listeners: Listeners<'py>,
+    ) -> PyResult<()> {
+        let account = Account::open(state, cache, &self.run.graph, &self.run.job.program)?;
+        call::call(opened, [])?;
+        Caller::new(state.py(), self, account, listeners).work()
     }
 
     /// Compute one task that was given out, if one is left, on this thread.
     fn step(&self, py: Python<'_>) {
         if let Some(index) = self.run.dispatch.try_next() {
-            let mut worker = Worker::new(py, &self.run.job, None);
-            self.run.compute(&mut worker, index);
+            self.run.compute(&mut Worker::new(py, &self.run.job, None), index);
         }
     }
 
@@ -144,32 +141,6 @@ impl Dispatcher {
         if let Some(index) = self.run.dispatch.try_next() {
             self.run.report(index, Err(PyErr::from_value(error)));
         }
-    }
-
-    /// Wait until tasks have come back: for each its key, its value or nothing, its error or nothing, its thread.
-    fn collect<'py>(&self, py: Python<'py>) -> PyResult<Vec<Report<'py>>> {
-        self.wait_for_returns(py)?;
-        let returns = self.run.dispatch.take_reports();
-        Ok(returns.into_iter().map(|returned| self.report(py, returned)).collect())
-    }
-
-    /// Account for the value of a task: keys that have become ready, the next one last, and keys whose values nobody
-    /// needs any more.
-    fn settle<'py>(
-        &self,
-        key: &Bound<'py, PyAny>,
-        value: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
-        let (py, graph, index) = (key.py(), &self.run.graph, self.task(key)?);
-        let (mut ready, mut released) = (Vec::new(), Vec::new());
-        graph.payload(index).value.set(value.clone().into_ptr());
-        let release = |index, payload: &Payload| {
-            released.push(index);
-            // SAFETY: the thread is attached, and the graph says that nobody needs the value any more.
-            unsafe { payload.value.clear() };
-        };
-        graph.settle::<Alone>(index, release, |task| ready.push(task));
-        Ok((self.keys(py, ready.iter())?, self.keys(py, released.iter())?))
     }
 
     /// End the run: nothing is begun any more.
@@ -182,19 +153,16 @@ impl Dispatcher {
 }
 
 impl Dispatcher {
-    fn task(&self, key: &Bound<'_, PyAny>) -> PyResult<u32> {
-        call::get_item(self.tasks.bind(key.py()), key)?.extract()
+    /// Gives out a task.
+    pub fn give(&self, py: Python<'_>, index: u32) -> PyResult<()> {
+        if self.run.dispatch.give(index) && self.calls_helpers {
+            pool::call(py, &self.ticket)?;
+        }
+        Ok(())
     }
 
-    fn keys<'py, 'a>(
-        &self,
-        py: Python<'py>,
-        tasks: impl Iterator<Item = &'a u32>,
-    ) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, tasks.map(|&index| self.run.job.program.key(py, index)).collect::<Vec<_>>())
-    }
-
-    fn wait_for_returns(&self, py: Python<'_>) -> PyResult<()> {
+    /// Waits until tasks have come back.
+    pub fn wait_for_returns(&self, py: Python<'_>) -> PyResult<()> {
         let dispatch = &self.run.dispatch;
         while !dispatch.has_reports() {
             interpreter::wait_a_slice(py, |limit| dispatch.wait_for_reports(limit))?;
@@ -204,13 +172,5 @@ impl Dispatcher {
             }
         }
         Ok(())
-    }
-
-    fn report<'py>(&self, py: Python<'py>, returned: Returned) -> Report<'py> {
-        let key = self.run.job.program.key(py, returned.index);
-        match returned.outcome {
-            Ok(value) => (key, Some(value.into_bound(py)), None, returned.thread),
-            Err(error) => (key, None, Some(error.into_value(py).into_bound(py).into_any()), returned.thread),
-        }
     }
 }

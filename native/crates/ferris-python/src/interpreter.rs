@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::call;
 
@@ -33,37 +33,16 @@ pub fn wait_a_slice(py: Python<'_>, sleep: impl Fn(Duration) + Sync) -> PyResult
     py.check_signals()
 }
 
-/// After this long other threads get their turn: the default of `sys.setswitchinterval`.
-const TURN: Duration = Duration::from_millis(5);
-
-/// How long this thread has had the interpreter to itself.
-pub struct Turn {
-    began: Instant,
-    looked: Instant,
-}
-
-impl Turn {
-    pub fn begin() -> Self {
-        let now = Instant::now();
-        Self { began: now, looked: now }
-    }
-
-    /// The time since this was last asked.
-    pub fn since_look(&mut self) -> Duration {
-        let elapsed = self.looked.elapsed();
-        self.looked += elapsed;
-        elapsed
-    }
-
-    /// Lets another thread have the interpreter when this one's turn is over.
-    ///
-    /// Python code gives way by itself; native code and chains of calls to C functions never would.
-    pub fn give_way(&mut self, py: Python<'_>) {
-        if self.looked - self.began > TURN {
-            py.detach(|| {});
-            *self = Self::begin();
-        }
-    }
+/// Lets another thread have the interpreter if one has waited for it longer than `sys.getswitchinterval()`; raises what
+/// a signal handler raises meanwhile.
+///
+/// Python code does so by itself; native code and chains of calls to C functions never would.  To let go and take the
+/// interpreter back at once would not do: it wakes the thread that waits, which finds the interpreter taken and begins to
+/// wait anew.  CPython hands over when it begins a call, so one is made.
+pub fn give_way(py: Python<'_>) -> PyResult<()> {
+    static BREATHE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = || py.import("dask_ferris._pool")?.getattr("breathe").map(Bound::unbind);
+    call::call(BREATHE.get_or_try_init(py, find)?.bind(py), []).map(drop)
 }
 
 /// True when an event loop of `asyncio` runs on this thread.

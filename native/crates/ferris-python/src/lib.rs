@@ -9,12 +9,13 @@
 //! | [`ahead`] | the references of a large graph, looked up a block at a time |
 //! | [`session`] | the workers of a run |
 //! | [`blas`] | how many workers hold BLAS back |
-//! | [`dispatch`] | a run whose tasks the caller gives out one by one |
+//! | [`dispatch`], [`watched`], [`account`] | a run whose tasks the caller gives out one by one; the caller's part; what callbacks see of it |
 //! | [`interpret`] | one task |
 //! | [`pool`] | the process-wide pool and its threads |
 //! | [`interpreter`], [`call`] | waiting without the GIL; calling Python so that exit is safe |
 //! | [`error`] | the package's exceptions |
 
+mod account;
 mod ahead;
 mod blas;
 mod call;
@@ -33,6 +34,7 @@ mod request;
 mod session;
 mod spec;
 mod subgraph;
+mod watched;
 
 use pyo3::prelude::*;
 

@@ -20,7 +20,7 @@ use crate::call::{self, Object};
 use crate::compile::Compiled;
 use crate::error::{self, InternalError};
 use crate::interpret::{Interpreter, Raised};
-use crate::interpreter::{self, Turn};
+use crate::interpreter;
 use crate::pool::{self, Call};
 use crate::program::{Owned, Payload, Program};
 
@@ -237,7 +237,7 @@ pub struct Worker<'a, 'py> {
     is_caller: bool,
     /// No more tasks for this thread.
     steps_aside: bool,
-    turn: Turn,
+    looked_at: Instant,
     /// Tasks from one look to the next, and those that are left of them.
     stride: u32,
     until_look: u32,
@@ -248,6 +248,7 @@ pub struct Worker<'a, 'py> {
 impl<'a, 'py> Worker<'a, 'py> {
     /// A worker on a job, or on a run that others share.
     pub fn new(py: Python<'py>, job: &'a Job, shared: Option<&'a Arc<SharedRun>>) -> Self {
+        let now = Instant::now();
         Self {
             py,
             job,
@@ -255,11 +256,11 @@ impl<'a, 'py> Worker<'a, 'py> {
             company: None,
             interpreter: Interpreter::default(),
             n_tasks: 0,
-            began: Instant::now(),
+            began: now,
             has_entered_blas: false,
             is_caller: false,
             steps_aside: false,
-            turn: Turn::begin(),
+            looked_at: now,
             stride: 1,
             until_look: 2, // a run of one task need not look
             failure: None,
@@ -320,14 +321,15 @@ impl<'a, 'py> Worker<'a, 'py> {
     /// Finds by itself after how many tasks the next look is due: twice as many while tasks are short.
     #[cold]
     fn look_up(&mut self) -> PyResult<()> {
-        let since_look = self.turn.since_look();
+        let since_look = self.looked_at.elapsed();
+        self.looked_at += since_look;
         // After tasks of some length each one is looked at, so the time is that of the last one.
         if since_look > LONG && self.stride == 1 && self.is_caller {
             self.steps_aside = interpreter::is_main_thread(self.py)?;
         }
         self.stride = if since_look < BETWEEN_LOOKS { (self.stride * 2).min(MOST_BETWEEN_LOOKS) } else { 1 };
         self.until_look = self.stride;
-        self.turn.give_way(self.py);
+        interpreter::give_way(self.py)?;
         if !self.has_entered_blas && self.began.elapsed() > BEFORE_BLAS && self.is_in_company() {
             self.has_entered_blas = true;
             self.job.blas.enter(self.py)?;

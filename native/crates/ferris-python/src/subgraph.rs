@@ -5,6 +5,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::call::Object;
 use crate::compile::Compiler;
+use crate::error;
 use crate::keys::{Items, KeyTable, Mixed};
 use crate::lower::{FIRST_INPUT, Lowered, Obstacle, Scope};
 use crate::program::{Op, Owned, Template};
@@ -70,7 +71,13 @@ impl<'py> Compiler<'py> {
             steps.push(ops);
         }
         // SAFETY: the key is alive.
-        let output = unsafe { slots.find(self.py, output.as_ptr())? }.ok_or(Obstacle::Unknown)?;
+        let output = unsafe { slots.find(self.py, output.as_ptr()) };
+        // What cannot be looked up, as a node, Dask may know how to read.
+        let output = match output {
+            Err(error) if error::is_ordinary(self.py, &error) => None,
+            found => found?,
+        };
+        let output = output.ok_or(Obstacle::Unknown)?;
         let n_slots = n_inputs + steps.len() as u32;
         let mut ops = in_order(steps, n_inputs, output)?;
         ops.push(Op::Slot(output));

@@ -8,6 +8,7 @@ const BETWEEN_READINGS: Duration = Duration::from_millis(1);
 /// What a worker has done since its last reading.
 #[derive(Clone, Copy)]
 pub struct Reading {
+    pub since: Instant,
     pub passed: Duration,
     pub computed: Duration,
 }
@@ -32,7 +33,7 @@ impl Meter {
         }
         let cpu = cpu_time();
         let (before, cpu_before) = self.last_reading.replace((now, cpu))?;
-        Some(Reading { passed: now - before, computed: cpu.saturating_sub(cpu_before) })
+        Some(Reading { since: before, passed: now - before, computed: cpu.saturating_sub(cpu_before) })
     }
 }
 

@@ -23,13 +23,13 @@ const BUSY: f64 = 0.5;
 const UNHINDERED: f64 = 0.8;
 
 /// A narrower run is kept when it is at most this little slower, a wider one when it is so much faster.
-const AS_GOOD: f64 = 0.98;
+const AS_GOOD: f64 = 0.95;
 const BETTER: f64 = 1.08;
 
 /// Windows between one trial and the next: at first, so many times as many after each that changed nothing, and at most.
 const FIRST_WAIT: u32 = 2;
 const WAIT_FACTOR: u32 = 4;
-const LONGEST_WAIT: u32 = 64;
+const LONGEST_WAIT: u32 = 256;
 
 /// The least number of readings that can say that workers do not compute, in a window of few tasks.
 const READINGS_IN_WINDOW: u32 = 2;
@@ -129,8 +129,12 @@ impl Pace {
         self.window.n_tasks += 1;
     }
 
-    /// Accounts for what a worker has read off its clocks.
+    /// Accounts for what a worker has read off its clocks, unless that tells of the time before this window as well:
+    /// there may have been more workers then, for which this one has waited.
     pub fn hear(&mut self, reading: Reading) {
+        if self.window.began.is_none_or(|began| reading.since < began) {
+            return;
+        }
         self.window.n_readings += 1;
         self.window.passed += reading.passed.as_secs_f64();
         self.window.computed += reading.computed.as_secs_f64();
@@ -257,10 +261,11 @@ mod tests {
         pace.note(1, TASK); // the caller was alone at first
         while now < end {
             let lap = TASK.div_f64((load.speed)(allowed));
+            let since = now;
             now += lap;
             spent[allowed] += lap.as_secs_f64() / seconds;
             pace.note(1, lap * allowed as u32);
-            pace.hear(Reading { passed: lap, computed: lap.mul_f64((load.share)(allowed)) });
+            pace.hear(Reading { since, passed: lap, computed: lap.mul_f64((load.share)(allowed)) });
             if pace.is_due(now, allowed) {
                 allowed = pace.judge(Scene { now, present: allowed, allowed, limit });
             }
