@@ -65,6 +65,7 @@ def all_figures() -> list[Figure]:
         *_parallel(),
         *_gil(),
         *_company(),
+        _interrupt(),
         *_programs(),
     ]
 
@@ -127,6 +128,12 @@ def _company() -> list[Figure]:
         ("beside-busy-thread", "300 no-op tasks beside a busy thread, worst of 20, against threads", 500),
     ]
     return [_at_least(f"{name}: {text}", bound, name, slow="threads-2", fast="ferris-2") for name, text, bound in cases]
+
+
+def _interrupt() -> Figure:
+    """How long a program waits for control after Ctrl-C."""
+    text = "interrupt: from SIGINT to the end of `get`, median"
+    return Figure(text, "≤", 200, "ms", lambda results: 1e3 * median_seconds(results, "interrupt", "ferris-2"))
 
 
 def _programs() -> list[Figure]:

@@ -25,6 +25,7 @@ TITLES = {
     "parallel": "Tasks that release the GIL",
     "gil": "The GIL: as many workers as given, and as many as get most done",
     "company": "In company: of a progress bar; of a busy Python thread, the longest of 20 runs of 300 no-op tasks",
+    "interrupt": "From SIGINT to the end of `get`, while all workers are in tasks that sleep",
     "compute": "Real programs: `compute()` end to end",
     "get": "Real programs: `get` of the optimised graph alone",
     "startup": "Start-up",

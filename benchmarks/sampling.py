@@ -16,6 +16,9 @@ Measure = Callable[[], float]
 SAMPLE_SECONDS = 0.05
 """A sample is filled up to this length: five ticks of the kernel's CPU accounting, and short enough for all."""
 
+MOST_SECONDS = 1.0
+"""No further call is added to a sample after this time, what the calls need prepared included."""
+
 QUIET_SHARE = 0.06
 """A sample is disturbed when other processes used more of the machine than this."""
 
@@ -54,11 +57,11 @@ def stopwatch(call: Callable[[], object]) -> Measure:
 
 def take_sample(measure: Measure) -> Sample:
     """The first undisturbed sample of a few, or the last of them."""
-    sample = _take_any_sample(measure)
-    for _ in range(QUIET_TRIES - 1):
-        if not sample.disturbed or sample.seconds * sample.calls > REPEATABLE_SECONDS:
-            break
+    for _ in range(QUIET_TRIES):
+        started = time.perf_counter()
         sample = _take_any_sample(measure)
+        if not sample.disturbed or time.perf_counter() - started > REPEATABLE_SECONDS:
+            break
     return sample
 
 
@@ -70,7 +73,8 @@ def peak_memory() -> int:
 def _take_any_sample(measure: Measure) -> Sample:
     started, machine, own = time.perf_counter(), _machine_seconds(), _own_seconds()
     seconds, calls = 0.0, 0
-    while seconds < SAMPLE_SECONDS:
+    # A call may need far more time to be prepared than it takes.
+    while seconds < SAMPLE_SECONDS and time.perf_counter() - started < MOST_SECONDS:
         seconds += measure()
         calls += 1
     foreign = (_machine_seconds() - machine) - (_own_seconds() - own)

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import company, floor, gil, graphs, programs, startup
+from benchmarks import company, floor, gil, graphs, interrupt, programs, startup
 from benchmarks.adapters import load_compile, load_get
 from benchmarks.sampling import Measure, stopwatch
 
@@ -132,14 +132,19 @@ def _prepare_gil(name: str, hash_bytes: int, competitor: str) -> Measure:
 
 
 def _company() -> Iterator[Workload]:
-    """Runs in company, which `dask.threaded` does not like."""
+    """Runs in company, of which Ctrl-C is one."""
     competitors = ("threads-2", "ferris-2")
     yield Workload("company", "callbacks", 10_000, competitors, _prepare_progress_bar)
     yield Workload("company", "beside-busy-thread", None, competitors, _prepare_beside_busy_thread)
+    yield Workload("interrupt", "interrupt", None, competitors, _prepare_interrupt)
 
 
 def _prepare_progress_bar(competitor: str) -> Measure:
     return company.prepare_progress_bar(10_000, load_get(competitor))
+
+
+def _prepare_interrupt(competitor: str) -> Measure:
+    return interrupt.prepare_interrupt(load_get(competitor))
 
 
 def _prepare_beside_busy_thread(competitor: str) -> Measure:
