@@ -28,6 +28,7 @@ TITLES = {
     "interrupt": "From SIGINT to the end of `get`, while all workers are in tasks that sleep",
     "compute": "Real programs: `compute()` end to end",
     "get": "Real programs: `get` of the optimised graph alone",
+    "building": "Real programs: writing them down, which is not part of `compute()`",
     "startup": "Start-up",
 }
 

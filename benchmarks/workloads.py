@@ -164,6 +164,15 @@ def _programs(*, quick: bool) -> Iterator[Workload]:
         for name in names:
             yield Workload(group, name + suffix, None, competitors, partial(prepare, programs.PROGRAMS[name]))
 
+    if not quick:
+        # The cost of writing down what is measured above, which Dask has whoever computes it.
+        building = partial(_prepare_building, programs.PROGRAMS["fan-in-10000"])
+        yield Workload("building", "fan-in-10000-building", None, ("dask",), building)
+
+
+def _prepare_building(program: programs.Program, _: str) -> Measure:
+    return programs.prepare_building(program)
+
 
 def _startup() -> Iterator[Workload]:
     yield Workload("startup", "startup", None, tuple(startup.PROGRAMS), startup.prepare_program)

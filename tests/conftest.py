@@ -45,13 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Guard each test against a deadlock.
+    """Guard each test against a deadlock; the long form of one has twenty times the examples.
 
     The method is "thread", because a signal is not noticed by a main thread that hangs in native code.
     """
     for item in items:
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT, method="thread"))
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT * (20 if LONG else 1), method="thread"))
 
 
 @pytest.fixture

@@ -95,6 +95,24 @@ def test_ctrl_c_ends_the_wait_and_the_pool_goes_on(body):
     assert ["True", "True True"] == output_of(PREAMBLE + body + end)
 
 
+def test_tasks_that_had_not_begun_never_begin():
+    """After Ctrl-C no task of the interrupted run starts, also when those that were under way have ended."""
+    body = f"""
+    meeting = threading.Barrier(2, timeout={WAIT})
+    def task(i):
+        ran.append(i)
+        meeting.wait()
+        if threading.current_thread() is not main:
+            interrupt()
+            release.wait({WAIT})
+    print(ends_with_interrupt({{i: Task(i, task, i) for i in range(50)}}, list(range(50)), 2))
+    release.set()
+    print(meet(2), meet(4), len(ran) <= 3)
+    """
+
+    assert ["True", "True True True"] == output_of(PREAMBLE + body)
+
+
 def test_ctrl_c_leaves_stuck_tasks_behind():
     """After an interrupt the pool works although the interrupted run's task is still stuck on a thread of it."""
     body = f"""
