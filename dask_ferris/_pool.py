@@ -62,9 +62,8 @@ def start_worker() -> None:
     try:
         thread.start()
     except BaseException:
-        if thread.ident is None:  # it never ran, so it does not count itself out
+        if thread.ident is None:  # it never ran
             _threads.remove(thread)
-            _native.resign()
         raise
 
 

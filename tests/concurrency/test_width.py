@@ -139,3 +139,38 @@ def test_as_many_tasks_as_before_run_when_the_main_thread_has_stepped_aside():
     graph |= {("second", i): Task(("second", i), lambda _: second.wait(), TaskRef("join")) for i in range(2)}
 
     assert [0, 1] == sorted(dask_ferris.get(graph, [("second", i) for i in range(2)], num_workers=2))
+
+
+def test_waiting_for_others_is_no_long_task():
+    """The main thread goes on after it has waited for a worker's long task, as its own were short."""
+    where = []
+
+    def short(*_before):
+        where.append(threading.current_thread())
+        time.sleep(0.002)
+
+    taken = threading.Event()
+
+    def first():
+        taken.wait(WAIT)
+
+    def second():
+        taken.set()
+        time.sleep(0.15)
+
+    graph = {"first": Task("first", first), "second": Task("second", second)}
+    graph |= {i: Task(i, short, TaskRef("first"), TaskRef("second")) for i in range(40)}
+    dask_ferris.get(graph, list(graph), num_workers=2)
+
+    assert threading.main_thread() in where
+
+
+def test_tasks_are_counted_once_when_the_main_thread_steps_aside():
+    """A task that the main thread leaves to another is one task, and the idle main thread no worker."""
+    before = dask_ferris.statistics().n_tasks
+    graph = independent(lambda: time.sleep(0.06), 6)
+    dask_ferris.get(graph, list(graph), num_workers=2)
+    after = dask_ferris.statistics()
+
+    assert 6 == after.n_tasks - before
+    assert 2 >= max(n for _, n in after.widths)

@@ -105,3 +105,38 @@ def test_worker_processes_of_multiprocessing_compute():
     """
 
     assert ["[True, True, True]"] == output_of(PREAMBLE + body, options=("-W", "ignore::DeprecationWarning"))
+
+
+def test_a_child_whose_main_thread_steps_aside_is_told_what_it_lacks():
+    """A fork in the middle of a run, and a long task after it: an error in the child, and a result in the parent."""
+    body = """
+    import time
+    from dask._task_spec import TaskRef
+    busy, over = threading.Event(), threading.Event()
+    def other():
+        busy.set()
+        return over.wait(60)
+    def forker():
+        busy.wait(60)
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+            over.set()
+        else:
+            time.sleep(0.08)  # longer than the main thread goes on after
+        return pid
+    graph = {
+        "a": Task("a", forker),
+        "b": Task("b", other),
+        "c": Task("c", bool, TaskRef("a")),
+        "d": Task("d", bool, TaskRef("c")),
+        "e": Task("e", bool, TaskRef("b")),
+    }
+    try:
+        print("parent", dask_ferris.get(graph, ["d", "e"], num_workers=2), flush=True)
+    except dask_ferris.exceptions.InternalError as error:
+        print("child", "forked" in str(error), flush=True)
+        os._exit(0)
+    """
+
+    assert ["child True", "parent (True, True)"] == output_of(PREAMBLE + body)

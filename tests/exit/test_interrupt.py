@@ -95,6 +95,46 @@ def test_ctrl_c_ends_the_wait_and_the_pool_goes_on(body):
     assert ["True", "True True"] == output_of(PREAMBLE + body + end)
 
 
+@pytest.mark.parametrize("option", ["raise_exception=lambda error, _: None", "rerun_exceptions_locally=True"])
+def test_ctrl_c_is_not_the_error_of_a_task(option):
+    """Neither is it handed to `raise_exception`, nor is the task run again."""
+    body = f"""
+    started = threading.Event()
+    threading.Thread(target=lambda: started.wait({WAIT}) and interrupt()).start()
+    def task():
+        ran.append(1)
+        started.set()
+        while not release.wait(0.1):
+            pass
+    try:
+        get({{0: Task(0, task)}}, 0, num_workers=2, {option})
+    except KeyboardInterrupt as error:
+        print(len(ran), getattr(error, "__notes__", [])[1:])
+    """
+
+    assert ["1 []"] == output_of(PREAMBLE + body)
+
+
+def test_ctrl_c_while_a_thread_is_to_be_started_leaves_no_ghost():
+    """A thread that was not started is not counted, so later runs have all their workers."""
+    body = """
+    from dask_ferris import _pool
+    numbers, n_calls = _pool._numbers, []
+    class Interrupted:
+        def __next__(self):
+            n_calls.append(1)
+            raise KeyboardInterrupt
+    _pool._numbers = Interrupted()
+    graph = {i: Task(i, time.sleep, 0.01) for i in range(4)}
+    for _ in range(2):
+        print(ends_with_interrupt(graph, list(graph), 2), dask_ferris.statistics().n_workers)
+    _pool._numbers = numbers
+    print(meet(2), meet(4), len(n_calls))
+    """
+
+    assert ["True 0", "True 0", "True True 2"] == output_of(PREAMBLE + body)
+
+
 def test_tasks_that_had_not_begun_never_begin():
     """After Ctrl-C no task of the interrupted run starts, also when those that were under way have ended."""
     body = f"""

@@ -48,6 +48,8 @@ impl<T: Clone> Ticket<T> {
 struct State<T> {
     queue: VecDeque<Arc<Ticket<T>>>,
     n_threads: usize,
+    /// Threads that were asked for and have not signed on.
+    n_starting: usize,
     n_idle: usize,
     /// How many threads the runs under way may have between them, those of runs inside tasks apart.
     demand: usize,
@@ -84,6 +86,11 @@ impl<T> State<T> {
         }
     }
 
+    /// How many threads there are or are to be.
+    fn n_counted(&self) -> usize {
+        self.n_threads + self.n_starting
+    }
+
     fn limit(&self) -> usize {
         self.demand + self.nested_demand.min(MAX_NESTED_THREADS)
     }
@@ -100,6 +107,7 @@ impl<T> Default for Pool<T> {
         let state = State {
             queue: VecDeque::new(),
             n_threads: 0,
+            n_starting: 0,
             n_idle: 0,
             demand: 0,
             nested_demand: 0,
@@ -122,7 +130,7 @@ impl<T: Clone> Pool<T> {
         *state.share_of(demand) -= demand.n_threads();
     }
 
-    /// Queues a call for one thread; true when the caller has to start a thread, which is counted already.
+    /// Queues a call for one thread; true when the caller has to start a thread, and to say so when it cannot.
     pub fn call(&self, ticket: &Arc<Ticket<T>>) -> bool {
         let mut state = lock(&self.state);
         if state.closed {
@@ -134,9 +142,30 @@ impl<T: Clone> Pool<T> {
             self.called.notify_one();
             return false;
         }
-        let starts = state.n_threads < state.limit();
-        state.n_threads += usize::from(starts);
+        let starts = state.n_counted() < state.limit();
+        state.n_starting += usize::from(starts);
         starts
+    }
+
+    /// Counts a thread in that was started; the first it does.
+    pub fn sign_on(&self) {
+        let mut state = lock(&self.state);
+        state.n_starting = state.n_starting.saturating_sub(1);
+        state.n_threads += 1;
+    }
+
+    /// Forgets a thread that was to be started.
+    ///
+    /// Should it have started all the same, it is counted when it signs on, in place of another that has not.
+    pub fn start_failed(&self) {
+        let mut state = lock(&self.state);
+        state.n_starting = state.n_starting.saturating_sub(1);
+    }
+
+    /// True when there is a thread that may answer a call, sooner or later.
+    pub fn may_answer(&self) -> bool {
+        let state = lock(&self.state);
+        !state.closed && state.n_counted() > 0
     }
 
     /// Takes every call with `ticket` out of the queue.
@@ -192,14 +221,14 @@ impl<T: Clone> Pool<T> {
         state
     }
 
-    /// Counts a thread out: one that ends, or one that could not be started.
+    /// Counts a thread out; the last it does.
     pub fn resign(&self) {
         lock(&self.state).n_threads -= 1;
     }
 
     /// How many threads there are, at work, idle or being started.
     pub fn n_threads(&self) -> usize {
-        lock(&self.state).n_threads
+        lock(&self.state).n_counted()
     }
 
     /// Lets every thread go as soon as it has nothing to do; calls are not answered any more.

@@ -316,6 +316,7 @@ fn a_call_is_answered_or_the_pool_is_closed() {
         assert!(pool.call(&ticket), "there is no thread yet, so one has to be started");
         let server = Arc::clone(&pool);
         let thread = thread::spawn(move || {
+            server.sign_on();
             let mut n_answered = 0;
             while let Some(ticket) = server.wait(|_, _| Step::Join) {
                 n_answered += usize::from(ticket.redeem().is_some());

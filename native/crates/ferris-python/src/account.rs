@@ -96,13 +96,12 @@ impl<'py> Account<'py> {
         call::set_item(&self.waiting, key, &copy_of(PyList::new(py, awaited)?.as_any())?)
     }
 
-    /// The next key that is ready, which is running from now on.
-    pub fn begin_next(&self) -> PyResult<Bound<'py, PyAny>> {
-        let last = self.ready.len() - 1;
-        let key = self.ready.get_item(last)?;
-        self.ready.del_item(last)?;
-        call::add(&self.running, &key)?;
-        Ok(key)
+    /// Accounts for a task that is given out, the last of those that are ready.
+    pub fn begin(&self, key: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Some(last) = self.ready.len().checked_sub(1) {
+            self.ready.del_item(last)?;
+        }
+        call::add(&self.running, key)
     }
 
     /// Accounts for the value of a task that has come back; the tasks that have become ready by it.

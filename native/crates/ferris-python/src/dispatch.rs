@@ -6,7 +6,6 @@
 use ferris_core::dispatch::Dispatch;
 use ferris_core::graph::Graph;
 use ferris_core::pool::Ticket;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
@@ -57,15 +56,14 @@ impl Dispatched {
     }
 
     /// Computes a task and hands it back.
-    pub fn compute(&self, worker: &mut Worker<'_, '_>, index: u32) {
+    fn compute(&self, worker: &mut Worker<'_, '_>, index: u32) {
         let outcome = worker.attempt_one(&self.graph, index);
         self.report(index, outcome);
     }
 
-    fn report(&self, index: u32, outcome: PyResult<Owned>) {
-        // SAFETY: there is no condition.
-        let thread = unsafe { ffi::PyThread_get_thread_ident() } as u64;
-        self.dispatch.report(Returned { index, outcome, thread });
+    /// Hands a task back.
+    pub fn report(&self, index: u32, outcome: PyResult<Owned>) {
+        self.dispatch.report(Returned { index, outcome, thread: interpreter::thread_ident() });
     }
 }
 
@@ -147,8 +145,7 @@ impl Dispatcher {
     fn close(&self, py: Python<'_>) {
         self.run.dispatch.close();
         self.run.job.blas.close(py);
-        pool::cancel(&self.ticket);
-        drop(self.ticket.withdraw());
+        pool::withdraw(&self.ticket, self.generation);
     }
 }
 
@@ -167,7 +164,8 @@ impl Dispatcher {
         while !dispatch.has_reports() {
             interpreter::wait_a_slice(py, |limit| dispatch.wait_for_reports(limit))?;
             // Threads may not be had, or be gone in the child of a fork: the caller can be relied on.
-            if self.calls_helpers && (dispatch.n_helpers() == 0 || pool::generation() != self.generation) {
+            let is_deserted = dispatch.n_helpers() == 0 && !pool::may_answer();
+            if self.calls_helpers && (is_deserted || pool::generation() != self.generation) {
                 self.step(py);
             }
         }

@@ -29,7 +29,8 @@ use crate::session;
 ///         included; by default Dask's config ``num_workers``, else the usable CPUs.  ``width`` ("adaptive" or
 ///         "fixed"): whether only as many workers join as get most done.  ``callbacks``,
 ///         ``cache``, ``pool``, ``rerun_exceptions_locally`` and ``raise_exception`` are Dask's own; with one of
-///         them, or while a callback of Dask is active, the calling thread computes no task.  The words ``priority``, ``retries``, ``timeout``, ``lane``, ``resources``,
+///         them, or while a callback of Dask is active, the calling thread computes a task only when that is all
+///         there is to do.  The words ``priority``, ``retries``, ``timeout``, ``lane``, ``resources``,
 ///         ``on_error``, ``memory_limit``, ``deadline``, ``report``, ``progress`` and ``trace`` are
 ///         errors, because nothing honours them yet.  Other keywords are ignored, as Dask does.
 ///

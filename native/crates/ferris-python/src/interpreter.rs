@@ -2,6 +2,7 @@
 //!
 //! No thread waits for another while it is attached: the other may need to attach.
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -63,9 +64,15 @@ pub fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
 
 /// True on the thread that sees signals.
 pub fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
-    let threading = py.import("threading")?;
-    let call_no_one = |name| call::call(&threading.getattr(name)?, []);
-    Ok(call_no_one("main_thread")?.is(&call_no_one("current_thread")?))
+    let main_thread = py.import("threading")?.getattr("main_thread")?;
+    let ident: Option<u64> = call::call(&main_thread, [])?.getattr("ident")?.extract()?;
+    Ok(ident == Some(thread_ident()))
+}
+
+/// What `threading.get_ident` says.
+pub fn thread_ident() -> u64 {
+    // SAFETY: there is no condition.
+    unsafe { ffi::PyThread_get_thread_ident() as u64 }
 }
 
 /// The processor time that this thread has used; none at all where that cannot be told.

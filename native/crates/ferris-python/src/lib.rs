@@ -51,5 +51,5 @@ mod _native {
     #[pymodule_export]
     use super::get::{Summary, compile_only, get};
     #[pymodule_export]
-    use super::pool::{close_pool, forget_pool, resign, serve, statistics};
+    use super::pool::{close_pool, forget_pool, serve, statistics};
 }

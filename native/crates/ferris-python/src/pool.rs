@@ -108,20 +108,35 @@ impl Drop for Share {
 /// Calls one thread to a run; starts one if none is idle and there may be another.
 pub fn call(py: Python<'_>, ticket: &Arc<Ticket<Call>>) -> PyResult<()> {
     if current().call(ticket) {
-        let start_worker = py.import("dask_ferris._pool")?.getattr("start_worker")?;
-        call::call(&start_worker, [])?;
+        start_worker(py).inspect_err(|_| current().start_failed())?;
     }
     Ok(())
 }
 
-/// Takes a call back.
-pub fn cancel(ticket: &Arc<Ticket<Call>>) {
-    current().cancel(ticket);
+fn start_worker(py: Python<'_>) -> PyResult<()> {
+    let start_worker = py.import("dask_ferris._pool")?.getattr("start_worker")?;
+    call::call(&start_worker, []).map(drop)
+}
+
+/// True when there is a thread that may answer a call, sooner or later.
+pub fn may_answer() -> bool {
+    current().may_answer()
+}
+
+/// Takes a call back that was made before a number of forks; attached, as what it was for may be dropped.
+///
+/// In the child of a later fork it is left alone: a thread that is not there may hold its lock.
+pub fn withdraw(ticket: &Arc<Ticket<Call>>, generation: usize) {
+    if generation == self::generation() {
+        current().cancel(ticket);
+        drop(ticket.withdraw());
+    }
 }
 
 /// The life of a pool thread: it helps with one run after the other until the pool is closed.
 #[pyfunction]
 pub fn serve(py: Python<'_>) {
+    current().sign_on();
     let _resign = Resign(current());
     while let Some(ticket) = interpreter::wait(py, || current().wait(Call::look)) {
         if let Some(call) = ticket.redeem()
@@ -138,12 +153,6 @@ impl Drop for Resign {
     fn drop(&mut self) {
         self.0.resign();
     }
-}
-
-/// Counts out a thread that was to be started and could not be.
-#[pyfunction]
-pub fn resign() {
-    current().resign();
 }
 
 /// Lets every thread of the pool go; runs that are under way are finished by their callers alone.

@@ -24,14 +24,16 @@ use crate::interpreter;
 use crate::pool::{self, Call};
 use crate::program::{Owned, Payload, Program};
 
-/// Signals and the clock are looked at when about this much time has passed, and after 1024 tasks at the latest:
-/// at 30 ns a look this costs nothing that can be measured.
+/// Signals and others that wait are looked at when this much time has passed.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
-const MOST_BETWEEN_LOOKS: u32 = 1024;
+
+/// So many short tasks may pass before the clock is looked at, which takes 20 to 30 ns; so many long ones may follow
+/// short ones before Ctrl-C is seen.
+const MOST_BETWEEN_LOOKS: u32 = 8;
 
 /// The caller steps aside after a task that took longer than this, if it is the main thread: only there Python looks at
 /// signals, and not before a call into C has returned.
-const LONG: Duration = Duration::from_millis(50);
+pub const LONG: Duration = Duration::from_millis(50);
 
 /// What every worker of a run needs, beside the run itself.
 pub struct Job {
@@ -97,9 +99,10 @@ pub fn run<T>(
         ticket: OnceLock::new(),
         _share: pool::Share::take(demand(n_most)), // one more than needed, unless the caller steps aside
     });
-    let _recall = Recall(py, &shared);
-    if is_guest || call_workers(py, &shared) == Left::StepsAside {
-        wait_as_guest(py, &shared);
+    let generation = pool::generation();
+    let _recall = Recall { py, shared: &shared, generation };
+    if is_guest || call_workers(py, &shared, generation) == Left::StepsAside {
+        wait_as_guest(py, &shared, generation);
     }
     shared.take_failure().map_or(Ok(()), Err)?;
     collect(shared.run.graph(), &targets)
@@ -118,8 +121,7 @@ enum Left {
 }
 
 /// Works on a shared run as its caller, to the end or until others are to do it.
-fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> Left {
-    let generation = pool::generation();
+fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>, generation: usize) -> Left {
     let mut worker = Worker::new(py, &shared.job, Some(shared)).for_caller();
     let mut seat = shared.run.caller();
     let mut goes_on = true;
@@ -128,6 +130,7 @@ fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> Left {
         if goes_on && let Err(error) = wait_for_news(py, shared, generation) {
             shared.fail(error);
         }
+        worker.looked_at = Instant::now(); // the wait was no task
     }
     pool::count_steals(seat.take_n_steals());
     shared.run.dismiss(seat);
@@ -137,8 +140,7 @@ fn call_workers(py: Python<'_>, shared: &Arc<SharedRun>) -> Left {
 /// Leaves a shared run to helpers: tasks are not to run on this thread.
 ///
 /// Where no thread can be had there is nobody but the caller.
-fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>) {
-    let generation = pool::generation();
+fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>, generation: usize) {
     let mut worker = Worker::new(py, &shared.job, Some(shared));
     shared.run.replace_caller();
     shared.run.begin(&mut worker);
@@ -147,7 +149,7 @@ fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>) {
         if let Err(error) = waited.and_then(|()| check_helpers(shared, generation)) {
             shared.fail(error);
         }
-        if shared.run.is_deserted() {
+        if shared.run.is_deserted() && !pool::may_answer() {
             let mut seat = shared.run.caller();
             worker.guard(|worker| {
                 shared.run.work(&mut seat, worker);
@@ -210,15 +212,19 @@ impl SharedRun {
 }
 
 /// Withdraws the invitation when the caller is done, however that came, and gives BLAS back.
-struct Recall<'a, 'py>(Python<'py>, &'a Arc<SharedRun>);
+struct Recall<'a, 'py> {
+    py: Python<'py>,
+    shared: &'a Arc<SharedRun>,
+    generation: usize,
+}
 
 impl Drop for Recall<'_, '_> {
     fn drop(&mut self) {
-        self.1.job.blas.close(self.0);
-        pool::keep_history(self.1.run.width().take_history());
-        if let Some(ticket) = self.1.ticket.get() {
-            pool::cancel(ticket);
-            drop(ticket.withdraw());
+        let SharedRun { run, job, ticket, .. } = &**self.shared;
+        job.blas.close(self.py);
+        pool::keep_history(run.width().take_history());
+        if let Some(ticket) = ticket.get() {
+            pool::withdraw(ticket, self.generation);
         }
     }
 }
@@ -310,25 +316,35 @@ impl<'a, 'py> Worker<'a, 'py> {
         }
     }
 
-    /// Looks at signals and at the clock from time to time.
+    /// Looks at the clock from time to time.
     #[inline]
     fn tick(&mut self) -> PyResult<()> {
         self.n_tasks += 1;
         self.until_look -= 1;
-        if self.until_look == 0 { self.look_up() } else { Ok(()) }
+        if self.until_look == 0 { self.look_at_clock() } else { Ok(()) }
     }
 
-    /// Finds by itself after how many tasks the next look is due: twice as many while tasks are short.
+    /// While tasks are short, only some of them are followed by a look.
     #[cold]
-    fn look_up(&mut self) -> PyResult<()> {
-        let since_look = self.looked_at.elapsed();
-        self.looked_at += since_look;
-        // After tasks of some length each one is looked at, so the time is that of the last one.
-        if since_look > LONG && self.stride == 1 && self.is_caller {
+    fn look_at_clock(&mut self) -> PyResult<()> {
+        let elapsed = self.looked_at.elapsed();
+        if elapsed < BETWEEN_LOOKS {
+            self.stride = (self.stride * 2).min(MOST_BETWEEN_LOOKS);
+            self.until_look = self.stride;
+            return Ok(());
+        }
+        // After tasks of some length each one is followed by a look, so the time is that of the last one.
+        if elapsed > LONG && self.stride == 1 && self.is_caller {
             self.steps_aside = interpreter::is_main_thread(self.py)?;
         }
-        self.stride = if since_look < BETWEEN_LOOKS { (self.stride * 2).min(MOST_BETWEEN_LOOKS) } else { 1 };
-        self.until_look = self.stride;
+        (self.stride, self.until_look) = (1, 1);
+        let looked = self.look_up();
+        self.looked_at = Instant::now();
+        looked
+    }
+
+    /// Looks at whoever waits: other threads, BLAS, signals.
+    fn look_up(&mut self) -> PyResult<()> {
         interpreter::give_way(self.py)?;
         if !self.has_entered_blas && self.began.elapsed() > BEFORE_BLAS && self.is_in_company() {
             self.has_entered_blas = true;
@@ -392,7 +408,10 @@ impl Hands<Payload> for Worker<'_, '_> {
     #[inline]
     fn compute(&mut self, graph: &Graph<Payload>, index: u32) -> Outcome {
         let outcome = match self.tick() {
-            Ok(()) if self.steps_aside => return Outcome::Declined,
+            Ok(()) if self.steps_aside => {
+                self.n_tasks -= 1;
+                return Outcome::Declined;
+            }
             Ok(()) => self.attempt(graph, index),
             Err(error) => Err(error),
         };

@@ -2,6 +2,7 @@
 //!
 //! It says which task is next, keeps Dask's account, and tells callbacks in between.
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 use crate::account::Account;
 use crate::call;
 use crate::dispatch::{Dispatcher, Returned};
-use crate::session::Worker;
+use crate::interpreter;
+use crate::session::{LONG, Worker};
 
 /// Tasks that come back faster than this on average are given out ahead of time.  Guessed: the way to another thread and
 /// back takes about as long.
@@ -44,6 +46,7 @@ pub struct Caller<'a, 'py> {
     n_running: usize,
     /// Tasks that may be running at once.
     window: usize,
+    may_compute: bool,
 }
 
 impl<'a, 'py> Caller<'a, 'py> {
@@ -63,6 +66,7 @@ impl<'a, 'py> Caller<'a, 'py> {
             ready: run.graph.roots().iter().rev().copied().collect(),
             n_running: 0,
             window: dispatcher.num_workers,
+            may_compute: dispatcher.may_compute,
         }
     }
 
@@ -79,7 +83,8 @@ impl<'a, 'py> Caller<'a, 'py> {
         while self.n_running < self.window
             && let Some(index) = self.ready.pop()
         {
-            let key = self.account.begin_next()?;
+            let key = self.dispatcher.run.job.program.key(self.py, index);
+            self.account.begin(&key)?;
             self.n_running += 1;
             for pretask in &self.listeners.pretasks {
                 call::call(pretask, [&key, self.listeners.dsk.as_any(), self.account.state.as_any()])?;
@@ -91,13 +96,28 @@ impl<'a, 'py> Caller<'a, 'py> {
 
     fn give(&mut self, index: u32) -> PyResult<()> {
         let is_all = self.n_running == 1 && self.ready.is_empty();
-        if is_all && self.dispatcher.may_compute {
+        if is_all && self.may_compute {
             // While this is all there is to do, nothing can happen that a callback would have to be told of.
-            self.dispatcher.run.compute(&mut self.worker, index);
-            return Ok(());
+            return self.compute(index);
         }
         self.dispatcher.give(self.py, index)?;
         self.listeners.given.as_ref().map_or(Ok(()), |given| call::call(given, []).map(drop))
+    }
+
+    /// Computes a task on this thread; Ctrl-C meanwhile is not the task's error.
+    fn compute(&mut self, index: u32) -> PyResult<()> {
+        let (began, run) = (Instant::now(), &self.dispatcher.run);
+        let outcome = self.worker.attempt_one(&run.graph, index);
+        if let Err(error) = &outcome
+            && error.is_instance_of::<PyKeyboardInterrupt>(self.py)
+        {
+            return outcome.map(drop);
+        }
+        run.report(index, outcome);
+        if began.elapsed() > LONG {
+            self.may_compute = !interpreter::is_main_thread(self.py)?;
+        }
+        Ok(())
     }
 
     /// Waits until tasks have come back, and accounts for them.
@@ -107,7 +127,9 @@ impl<'a, 'py> Caller<'a, 'py> {
         let returns = self.dispatcher.run.take_returns();
         let is_short = began.elapsed() < SHORT * returns.len() as u32;
         let window = if is_short { self.window * 2 } else { self.window / 2 };
-        self.window = window.min(MOST_AHEAD).max(self.dispatcher.num_workers);
+        // Helpers that are not ours may have no other bound.
+        let most = if self.listeners.given.is_none() { MOST_AHEAD } else { 0 };
+        self.window = window.min(most).max(self.dispatcher.num_workers);
         returns.into_iter().try_for_each(|returned| self.settle(returned))
     }
 

@@ -71,6 +71,7 @@ impl Width {
     /// There must be a seat for it.
     pub fn replace_caller(&self) {
         self.n_idle.fetch_add(1, Ordering::Relaxed);
+        self.note_present(self.present.load(Ordering::Relaxed));
         self.limit.fetch_add(1, Ordering::Relaxed);
         self.allowed.fetch_add(1, Ordering::Relaxed);
     }
@@ -220,7 +221,7 @@ impl Width {
     }
 
     fn note_present(&self, present: usize) {
-        lock(&self.history).note(present, now());
+        lock(&self.history).note(self.at_work(present), now());
     }
 
     /// When the number of workers has changed, and to what; nothing if it never has.
