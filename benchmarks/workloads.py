@@ -134,7 +134,7 @@ def _prepare_gil(name: str, hash_bytes: int, competitor: str) -> Measure:
 def _company() -> Iterator[Workload]:
     """Runs in company, of which Ctrl-C is one."""
     competitors = ("threads-2", "ferris-2")
-    yield Workload("company", "callbacks", 10_000, competitors, _prepare_progress_bar)
+    yield Workload("company", "callbacks", None, competitors, _prepare_progress_bar)
     yield Workload("company", "beside-busy-thread", None, competitors, _prepare_beside_busy_thread)
     yield Workload("interrupt", "interrupt", None, competitors, _prepare_interrupt)
 
