@@ -139,4 +139,6 @@ def test_a_child_whose_main_thread_steps_aside_is_told_what_it_lacks():
         os._exit(0)
     """
 
-    assert ["child True", "parent (True, True)"] == output_of(PREAMBLE + body)
+    assert ["child True", "parent (True, True)"] == output_of(
+        PREAMBLE + body, options=("-W", "ignore::DeprecationWarning")
+    )
