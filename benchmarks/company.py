@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from dask.diagnostics import ProgressBar
 
+from benchmarks.adapters import load_get
 from benchmarks.graphs import independent
 from benchmarks.sampling import Measure, stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 BAR_SECONDS = 0.005
 """Between two looks of the bar. At its end a bar waits for its next look: 0.1 s by default, which would be all there
@@ -31,8 +32,9 @@ PAUSE = 0.01
 """Seconds between two runs, in which the other thread goes on."""
 
 
-def prepare_progress_bar(n: int, get: Callable[..., object]) -> Measure:
+def prepare_progress_bar(n: int, competitor: str) -> Measure:
     """The measure of `n` no-op tasks under Dask's progress bar, which writes to nowhere."""
+    get = load_get(competitor)
     graph, keys = independent(n)
 
     def run() -> None:
@@ -42,12 +44,12 @@ def prepare_progress_bar(n: int, get: Callable[..., object]) -> Measure:
     return stopwatch(run)
 
 
-def prepare_beside_busy_thread(get: Callable[..., object]) -> Measure:
+def prepare_beside_busy_thread(competitor: str) -> Measure:
     """The measure of the longest of some short runs, while another thread computes in Python.
 
     One run before starts the threads of whoever is measured: beside a busy thread each takes some milliseconds.
     """
-    run = stopwatch(partial(get, *independent(N_BESIDE)))
+    run = stopwatch(partial(load_get(competitor), *independent(N_BESIDE)))
 
     def longest() -> float:
         with _busy_thread():

@@ -6,25 +6,27 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from dask._task_spec import Task
+from benchmarks.adapters import load_get
+from benchmarks.graphs import repeated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from benchmarks.sampling import Measure
 
 UNTIL_SIGNAL = 0.1
 """Seconds from the start of a run to the signal: by then all workers are asleep in their tasks."""
 
+N_TASKS = 8
+
 NAP = 0.4
 """Seconds that a task sleeps."""
 
 
-def prepare_interrupt(get: Callable[..., object]) -> Measure:
+def prepare_interrupt(competitor: str) -> Measure:
     """The measure of the time from SIGINT to the end of `get`, while every worker is in a task that sleeps."""
-    graph = {("x", i): Task(("x", i), time.sleep, NAP) for i in range(8)}
+    run = partial(load_get(competitor), *repeated(N_TASKS, time.sleep, NAP))
 
     def measure() -> float:
         sent: list[float] = []
@@ -37,7 +39,7 @@ def prepare_interrupt(get: Callable[..., object]) -> Measure:
         sender = threading.Thread(target=send)
         sender.start()
         try:
-            get(graph, list(graph))
+            run()
             message = "the run was over before the signal came"
             raise RuntimeError(message)
         except KeyboardInterrupt:

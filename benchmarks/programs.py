@@ -97,8 +97,8 @@ def prepare_compute(program: Program, competitor: str) -> Measure:
     return measure
 
 
-def prepare_building(program: Program) -> Measure:
-    """The measure of writing a program down, which is Dask's own work and the same for every scheduler."""
+def prepare_building(program: Program, _competitor: str) -> Measure:
+    """The measure of writing a program down, which is Dask's own work and the same for every competitor."""
     return stopwatch(program)
 
 

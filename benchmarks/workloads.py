@@ -134,21 +134,9 @@ def _prepare_gil(name: str, hash_bytes: int, competitor: str) -> Measure:
 def _company() -> Iterator[Workload]:
     """Runs in company, of which Ctrl-C is one."""
     competitors = ("threads-2", "ferris-2")
-    yield Workload("company", "callbacks", None, competitors, _prepare_progress_bar)
-    yield Workload("company", "beside-busy-thread", None, competitors, _prepare_beside_busy_thread)
-    yield Workload("interrupt", "interrupt", None, competitors, _prepare_interrupt)
-
-
-def _prepare_progress_bar(competitor: str) -> Measure:
-    return company.prepare_progress_bar(10_000, load_get(competitor))
-
-
-def _prepare_interrupt(competitor: str) -> Measure:
-    return interrupt.prepare_interrupt(load_get(competitor))
-
-
-def _prepare_beside_busy_thread(competitor: str) -> Measure:
-    return company.prepare_beside_busy_thread(load_get(competitor))
+    yield Workload("company", "callbacks", None, competitors, partial(company.prepare_progress_bar, 10_000))
+    yield Workload("company", "beside-busy-thread", None, competitors, company.prepare_beside_busy_thread)
+    yield Workload("interrupt", "interrupt", None, competitors, interrupt.prepare_interrupt)
 
 
 def _programs(*, quick: bool) -> Iterator[Workload]:
@@ -166,12 +154,8 @@ def _programs(*, quick: bool) -> Iterator[Workload]:
 
     if not quick:
         # The cost of writing down what is measured above, which Dask has whoever computes it.
-        building = partial(_prepare_building, programs.PROGRAMS["fan-in-10000"])
+        building = partial(programs.prepare_building, programs.PROGRAMS["fan-in-10000"])
         yield Workload("building", "fan-in-10000-building", None, ("dask",), building)
-
-
-def _prepare_building(program: programs.Program, _: str) -> Measure:
-    return programs.prepare_building(program)
 
 
 def _startup() -> Iterator[Workload]:

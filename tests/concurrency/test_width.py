@@ -22,6 +22,13 @@ def burn(_before=None):
     return sum(range(10_000))
 
 
+def contended():
+    """Return a graph of tasks that get no more done on several workers than on one, and a task "join" after them."""
+    graph = {("burn", i): Task(("burn", i), burn) for i in range(300)}
+    graph["join"] = Task("join", lambda *_: None, *map(TaskRef, graph))
+    return graph
+
+
 def spin_until(condition):
     """Wait in pure Python, without ever letting go of the GIL by oneself."""
     end = time.monotonic() + WAIT
@@ -52,8 +59,7 @@ def test_tasks_that_spin_until_all_have_begun_end(width, num_workers):
 def test_a_barrier_after_tasks_that_want_one_worker_is_passed(width, num_workers):
     """Workers that were sent away because tasks contend for the GIL come back when tasks wait for each other."""
     meeting = barrier(num_workers)
-    graph = {("burn", i): Task(("burn", i), burn) for i in range(300)}
-    graph["join"] = Task("join", lambda *_: None, *map(TaskRef, graph))
+    graph = contended()
     keys = [("meet", i) for i in range(num_workers)]
     graph |= {key: Task(key, lambda _: meeting.wait(), TaskRef("join")) for key in keys}
 
@@ -63,8 +69,7 @@ def test_a_barrier_after_tasks_that_want_one_worker_is_passed(width, num_workers
 def test_a_spinning_task_waits_for_one_that_a_departed_worker_has_left():
     """A task that spins until a ready one has run does not wait for ever, however narrow the run was held."""
     has_run = []
-    graph = {("burn", i): Task(("burn", i), burn) for i in range(300)}
-    graph["join"] = Task("join", lambda *_: None, *map(TaskRef, graph))
+    graph = contended()
     for name in ("left", "right"):
         other = "right" if name == "left" else "left"
         graph[name] = Task(

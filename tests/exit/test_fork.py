@@ -26,6 +26,12 @@ PREAMBLE = f"""
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 """
 
+
+def output_of_fork(body):
+    """Return what a program prints that forks beside threads, of which CPython warns from 3.12 on."""
+    return output_of(PREAMBLE + body, options=("-W", "ignore::DeprecationWarning"))
+
+
 BODIES = {
     "before any use": "print(in_child(lambda: meet(3)), meet(3))",
     "after use": "meet(3); print(in_child(lambda: meet(3)), meet(3))",
@@ -67,7 +73,7 @@ BODIES = {
 def test_child_and_parent_both_compute(body):
     """The child's runs have all their workers, and so have the parent's afterwards."""
     # From 3.12 on Python warns of any fork with threads about.
-    assert ["0 True"] == output_of(PREAMBLE + "    " + body.strip(), options=("-W", "ignore::DeprecationWarning"))
+    assert ["0 True"] == output_of_fork("    " + body.strip())
 
 
 def test_the_childs_pool_starts_empty():
@@ -78,7 +84,7 @@ def test_the_childs_pool_starts_empty():
     print(dask_ferris.statistics().n_workers)
     """
 
-    assert ["0", "1", "3"] == output_of(PREAMBLE + body, options=("-W", "ignore::DeprecationWarning"))
+    assert ["0", "1", "3"] == output_of_fork(body)
 
 
 def test_the_child_may_end_in_the_ordinary_way():
@@ -92,7 +98,7 @@ def test_the_child_may_end_in_the_ordinary_way():
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
 
-    assert ["True", "0"] == output_of(PREAMBLE + body, options=("-W", "ignore::DeprecationWarning"))
+    assert ["True", "0"] == output_of_fork(body)
 
 
 def test_worker_processes_of_multiprocessing_compute():
@@ -104,7 +110,7 @@ def test_worker_processes_of_multiprocessing_compute():
         print(pool.map(meet, [2, 3, 4]))
     """
 
-    assert ["[True, True, True]"] == output_of(PREAMBLE + body, options=("-W", "ignore::DeprecationWarning"))
+    assert ["[True, True, True]"] == output_of_fork(body)
 
 
 def test_a_child_whose_main_thread_steps_aside_is_told_what_it_lacks():
@@ -139,6 +145,4 @@ def test_a_child_whose_main_thread_steps_aside_is_told_what_it_lacks():
         os._exit(0)
     """
 
-    assert ["child True", "parent (True, True)"] == output_of(
-        PREAMBLE + body, options=("-W", "ignore::DeprecationWarning")
-    )
+    assert ["child True", "parent (True, True)"] == output_of_fork(body)

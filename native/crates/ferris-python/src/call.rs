@@ -137,7 +137,7 @@ pub unsafe fn equal(left: Object, right: Object) -> c_int {
 /// Adds an item to a set; false with the error set.
 ///
 /// # Safety
-/// The thread is attached; `set` is a set that nobody else sees; `item` is alive.
+/// The thread is attached; `set` is a set; both are alive.
 pub unsafe fn set_add(set: Object, item: Object) -> bool {
     // SAFETY: by the conditions above.
     guarded(|| unsafe { entry::SET_ADD.get()(set, item) }) == 0
@@ -221,8 +221,7 @@ pub fn is_equal(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> PyResult<b
 /// Sets an item of a dict.
 pub fn set_item(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: `dict` says that the thread is attached.
-    let is_set = unsafe { dict_set(dict.as_ptr(), key.as_ptr(), value.as_ptr()) };
-    if is_set { Ok(()) } else { Err(PyErr::fetch(dict.py())) }
+    checked(dict.py(), unsafe { dict_set(dict.as_ptr(), key.as_ptr(), value.as_ptr()) })
 }
 
 /// Sets an item of any container.
@@ -234,30 +233,30 @@ pub fn set_any_item(
     let py = key.py();
     let (container, key, value) = (container.as_ptr(), key.as_ptr(), value.as_ptr());
     // SAFETY: `key` says that the thread is attached.
-    checked(py, guarded(|| unsafe { entry::SET_ITEM.get()(container, key, value) }))
+    checked(py, guarded(|| unsafe { entry::SET_ITEM.get()(container, key, value) }) == 0)
 }
 
 /// Takes a key, which is there, out of a dict.
 pub fn delete_item(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: `dict` says that the thread is attached.
-    checked(dict.py(), guarded(|| unsafe { entry::DICT_DELETE.get()(dict.as_ptr(), key.as_ptr()) }))
+    checked(dict.py(), guarded(|| unsafe { entry::DICT_DELETE.get()(dict.as_ptr(), key.as_ptr()) }) == 0)
 }
 
 /// Adds an item to a set.
 pub fn add(set: &Bound<'_, PySet>, item: &Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: `set` says that the thread is attached.
-    checked(set.py(), guarded(|| unsafe { entry::SET_ADD.get()(set.as_ptr(), item.as_ptr()) }))
+    checked(set.py(), unsafe { set_add(set.as_ptr(), item.as_ptr()) })
 }
 
 /// Takes an item out of a set, if it is there.
 pub fn discard(set: &Bound<'_, PySet>, item: &Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: `set` says that the thread is attached.
-    checked(set.py(), guarded(|| unsafe { entry::SET_DISCARD.get()(set.as_ptr(), item.as_ptr()) }))
+    checked(set.py(), guarded(|| unsafe { entry::SET_DISCARD.get()(set.as_ptr(), item.as_ptr()) }) >= 0)
 }
 
-/// The error that is set, if the status says so.
-fn checked(py: Python<'_>, status: c_int) -> PyResult<()> {
-    if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+/// The error that is set, if it did not go well.
+fn checked(py: Python<'_>, is_ok: bool) -> PyResult<()> {
+    if is_ok { Ok(()) } else { Err(PyErr::fetch(py)) }
 }
 
 /// A new reference, or the error that is set.

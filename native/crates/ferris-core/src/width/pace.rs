@@ -1,6 +1,6 @@
 //! Whether fewer workers would get more done.
 //!
-//! Pure bookkeeping: it is told when tasks end and how much processor time the process has used, and says how many
+//! Pure bookkeeping: it is told when tasks end and how much of their time workers have computed, and says how many
 //! workers the run may have.
 #![expect(clippy::cast_precision_loss, reason = "numbers of threads are small")]
 
