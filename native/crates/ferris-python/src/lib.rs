@@ -12,6 +12,7 @@
 //! | [`dispatch`], [`watched`], [`account`] | a run whose tasks the caller gives out one by one; the caller's part; what callbacks see of it |
 //! | [`interpret`] | one task |
 //! | [`pool`] | the process-wide pool and its threads |
+//! | [`computation`] | reductions of numbers, by the kernels |
 //! | [`interpreter`], [`call`] | waiting without the GIL; calling Python so that exit is safe |
 //! | [`error`] | the package's exceptions |
 
@@ -20,6 +21,7 @@ mod ahead;
 mod blas;
 mod call;
 mod compile;
+mod computation;
 mod dispatch;
 mod error;
 mod get;
@@ -46,6 +48,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The native half of `dask_ferris`.
 #[pymodule(gil_used = true)]
 mod _native {
+    #[pymodule_export]
+    use super::computation::compute;
     #[pymodule_export]
     use super::dispatch::Dispatcher;
     #[pymodule_export]
