@@ -12,9 +12,20 @@ from __future__ import annotations
 import dask.base
 
 from dask_ferris import _options as _options  # registers the defaults of the config section ``ferris``
+from dask_ferris._executor import Executor, ExecutorStatistics
+from dask_ferris._future import Future
 from dask_ferris._native import get
+from dask_ferris._policy import Retry, TaskPriority
 from dask_ferris._pool import Statistics, statistics
+from dask_ferris._schedulers import (
+    AdaptiveScheduler,
+    PriorityScheduler,
+    RoundRobinScheduler,
+    WorkStealingScheduler,
+    recommended_workers,
+)
 from dask_ferris.exceptions import (
+    BrokenPoolError,
     CycleError,
     FerrisError,
     FerrisWarning,
@@ -23,19 +34,36 @@ from dask_ferris.exceptions import (
     MissingDependencyError,
     MissingKeyError,
     PolicyError,
+    PoolClosedError,
+    QueueFullError,
+    TaskTimeoutError,
 )
 
 __all__ = [
+    "AdaptiveScheduler",
+    "BrokenPoolError",
     "CycleError",
+    "Executor",
+    "ExecutorStatistics",
     "FerrisError",
     "FerrisWarning",
+    "Future",
     "GraphError",
     "InternalError",
     "MissingDependencyError",
     "MissingKeyError",
     "PolicyError",
+    "PoolClosedError",
+    "PriorityScheduler",
+    "QueueFullError",
+    "Retry",
+    "RoundRobinScheduler",
     "Statistics",
+    "TaskPriority",
+    "TaskTimeoutError",
+    "WorkStealingScheduler",
     "get",
+    "recommended_workers",
     "statistics",
 ]
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import operator
-import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 import dask.config
 import dask.system
 import yaml
 
+from dask_ferris import _native
+from dask_ferris._arguments import as_choice, as_count, as_flag, as_seconds
 from dask_ferris._callbacks import Hooks, as_hooks
 from dask_ferris._foreign_pool import StepElsewhere, use_pool
+from dask_ferris._policy import as_amounts
 from dask_ferris._warn import warn
 from dask_ferris.exceptions import PolicyError
 
@@ -77,7 +78,8 @@ class Options:
         limit_blas: Hold BLAS and OpenMP back while several workers share a run.
         callbacks: The callbacks of this call, or None for those that are active.
         cache: Where values are kept while they are needed, or None for a dict of the run's own.
-        step_elsewhere: Lets a thread of the user's pool call the `step` it is given, or None for our own pool.
+        executor: The executor of this package on whose threads tasks run, or None.
+        step_elsewhere: Lets a thread of the user's pool call the `step` it is given, or None.
         rerun: Run a task that failed once more, in the calling thread.
         raise_exception: Called with the exception of a task and its traceback, or None to raise it.
     """
@@ -88,6 +90,7 @@ class Options:
     limit_blas: bool
     callbacks: list[Hooks] | None
     cache: MutableMapping[Any, Any] | None
+    executor: _native.Executor | None
     step_elsewhere: StepElsewhere | None
     rerun: bool
     raise_exception: Callable[[BaseException, TracebackType | None], object] | None
@@ -95,8 +98,9 @@ class Options:
     @property
     def is_watched(self) -> bool:
         """Whether one of Dask's own options asks for a run that is accounted for step by step."""
-        asked = (self.callbacks, self.cache, self.step_elsewhere, self.raise_exception)
-        return self.rerun or any(option is not None for option in asked)
+        asked = (self.callbacks, self.cache, self.raise_exception)
+        is_elsewhere = self.step_elsewhere is not None and self.executor is None
+        return self.rerun or is_elsewhere or any(option is not None for option in asked)
 
 
 def resolve(given: Mapping[str, Any]) -> Options:
@@ -127,6 +131,7 @@ def resolve(given: Mapping[str, Any]) -> Options:
         limit_blas=_flag_of("limit_blas", section),
         callbacks=None if callbacks is None else as_hooks(callbacks),
         cache=_cache(*_dasks_own("cache", given)),
+        executor=pool if isinstance(pool, _native.Executor) else None,
         step_elsewhere=step_elsewhere,
         rerun=_rerun(*_dasks_own("rerun_exceptions_locally", given)),
         raise_exception=_raise_exception(given.get("raise_exception")),
@@ -152,19 +157,16 @@ def _is_fixed(given: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
     where, value = "width", given.get("width")
     if value is None:
         where, value = "the config key 'ferris.width'", section.get("width", DEFAULTS["width"])
-    if isinstance(value, str) and value in _WIDTHS:
-        return value == "fixed"
-    msg = f"{where} must be one of {', '.join(map(repr, _WIDTHS))}, not {value!r}"
-    raise ValueError(msg) if isinstance(value, str) else TypeError(msg)
+    return as_choice(where, value, _WIDTHS) == "fixed"
 
 
 def _flag_of(name: str, section: Mapping[str, Any]) -> bool:
     key = name.replace("_", "-")
-    return _flag(f"the config key 'ferris.{key}'", section.get(name, DEFAULTS[key]))
+    return as_flag(f"the config key 'ferris.{key}'", section.get(name, DEFAULTS[key]))
 
 
 def _rerun(where: str, value: object) -> bool:
-    return value is not None and _flag(where, value)
+    return value is not None and as_flag(where, value)
 
 
 def _raise_exception(function: Any) -> Any:
@@ -209,24 +211,43 @@ def _warn_of_unknown_keys(section: Mapping[str, Any]) -> None:
 _warned_of: set[str] = set()
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutorConfig:
+    """What the config says about executors.
+
+    Attributes:
+        priority_aging: Seconds after which a task that waits counts one level higher, 0 for never.
+        max_spare_threads: Threads that may stand in for workers which wait.
+        max_abandoned_threads: Threads that may be stuck in tasks whose time was up.
+        resources: How much there is of each resource.
+    """
+
+    priority_aging: float
+    max_spare_threads: int
+    max_abandoned_threads: int
+    resources: Mapping[str, float]
+
+
+def executor_config() -> ExecutorConfig:
+    """Return what the config says about executors."""
+    section = _section()
+    _warn_of_unknown_keys(section)
+
+    def value(name: str) -> tuple[str, Any]:
+        return f"the config key 'ferris.{name}'", section.get(name.replace("-", "_"), DEFAULTS[name])
+
+    return ExecutorConfig(
+        priority_aging=as_seconds(*value("priority-aging"), zero=True),
+        max_spare_threads=as_count(*value("max-spare-threads"), least=0),
+        max_abandoned_threads=as_count(*value("max-abandoned-threads"), least=0),
+        resources=as_amounts(value("resources")[1]),
+    )
+
+
 def _num_workers(argument: object) -> int:
     where, value = "num_workers", argument
     if value is None:
         where, value = "the config key 'num_workers'", dask.config.get("num_workers", None)
     if value is None:
         return int(dask.system.CPU_COUNT)
-    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
-        msg = f"{where} must be an int, not {value!r} of type {type(value).__name__}"
-        raise TypeError(msg)
-    number = operator.index(value)
-    if number < 1:
-        msg = f"{where} must be at least 1, not {value!r}"
-        raise ValueError(msg)
-    return min(number, sys.maxsize)  # more workers than there can be tasks are as good as any larger number
-
-
-def _flag(where: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        msg = f"{where} must be true or false, not {value!r}"
-        raise TypeError(msg)
-    return value
+    return as_count(where, value)

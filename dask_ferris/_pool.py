@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dask_ferris import _blas, _native
 
-__all__ = ["Statistics", "breathe", "start_worker", "statistics"]
+__all__ = ["HOOKS_ARE_SET", "Statistics", "breathe", "start_worker", "statistics"]
 
 # How long the interpreter waits at its end for threads that are stuck in a task. Guessed: long enough for a
 # task that is about to end, short enough for nobody to reach for Ctrl-C.
@@ -88,3 +88,6 @@ def _forget_after_fork() -> None:
 
 threading._register_atexit(_close_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001  no public way is early enough
 os.register_at_fork(after_in_child=_forget_after_fork)
+
+HOOKS_ARE_SET = True
+"""For modules whose own hooks have to be set later."""

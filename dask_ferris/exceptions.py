@@ -6,7 +6,11 @@ case, so that handlers which know nothing of this package keep working.  Each do
 
 from __future__ import annotations
 
+import queue
+from concurrent.futures import process, thread
+
 __all__ = [
+    "BrokenPoolError",
     "CycleError",
     "FerrisError",
     "FerrisWarning",
@@ -15,6 +19,9 @@ __all__ = [
     "MissingDependencyError",
     "MissingKeyError",
     "PolicyError",
+    "PoolClosedError",
+    "QueueFullError",
+    "TaskTimeoutError",
 ]
 
 
@@ -44,6 +51,22 @@ class MissingKeyError(FerrisError, KeyError):
 
 class PolicyError(FerrisError, ValueError):
     """A policy that cannot be honoured: an option that is not available. The caller's fault."""
+
+
+class TaskTimeoutError(FerrisError, TimeoutError):
+    """One attempt at a task has taken longer than its limit. The task's fault, or the limit's."""
+
+
+class PoolClosedError(FerrisError, RuntimeError):
+    """A task was submitted to an executor that was shut down. The caller's fault."""
+
+
+class BrokenPoolError(FerrisError, thread.BrokenThreadPool, process.BrokenProcessPool):
+    """An executor can not go on: its initializer failed, or too many of its threads do not come back."""
+
+
+class QueueFullError(FerrisError, queue.Full):
+    """As many tasks wait as an executor allows, and this one would have had to wait to be one of them."""
 
 
 class InternalError(FerrisError):

@@ -14,9 +14,10 @@ CORE = ROOT / "native" / "crates" / "ferris-core" / "src"
 
 LAYERS = (
     {"exceptions", "typing"},
-    {"_warn", "_blas", "_callbacks", "_cull", "_foreign_pool"},
-    {"_policy", "_options", "_native"},
-    {"_graph", "_check", "_future", "_pool"},
+    {"_arguments", "_warn", "_blas", "_callbacks", "_cull", "_foreign_pool", "_results", "_team"},
+    {"_batch", "_memory", "_policy", "_schedulers", "_native"},
+    {"_options", "_timer", "_future"},
+    {"_graph", "_check", "_pool"},
     {"_watched", "_executor", "_process", "_worker"},
     {"reductions", "testing", "executor"},
     {"local", "flow", "qc", "cluster", "diagnostics", "integrations"},
@@ -33,6 +34,8 @@ CORE_MUST_NOT_USE = {
     "pool": {"graph", "rank", "ready", "run"},
     "graph": {"pool", "run", "ready", "width", "bell", "deque"},
     "rank": {"pool", "run", "ready", "width", "bell", "deque"},
+    "queue": {"sync", "crew", "pool", "graph", "run"},
+    "crew": {"graph", "run", "ready", "width", "stage"},
 }
 """In the core `pool` knows no graphs, `graph` knows no threads, and `run` joins the two."""
 
@@ -43,6 +46,7 @@ HARMLESS = {
     # Set once, with a lock of `sync` held.
     "ready": {"std::sync::OnceLock"},
     # What the locks of both libraries return for a poisoned lock: a type, not an operation.
+    "crew": {"std::sync::PoisonError"},
     "dispatch": {"std::sync::PoisonError"},
     "pool": {"std::sync::PoisonError"},
 }

@@ -10,16 +10,24 @@
 //! | [`dispatch`] | tasks given out one by one by a caller that computes none itself |
 //! | [`bell`] | how the calling thread sleeps until there is something to do |
 //! | [`pool`] | threads that wait for runs; knows no graphs |
+//! | [`queue`] | the tasks of an executor that wait, by priority |
+//! | [`crew`] | the tasks and the threads of one executor |
+//! | [`stage`] | how far a future is, and who has to be told when it ends |
+//! | [`reentrant`] | the lock of a future |
 //! | [`sync`], [`deque`] | the only source of atomics, locks and deques, so that loom can stand in |
 #![forbid(unsafe_code)]
 
 pub mod bell;
+pub mod crew;
 pub mod deque;
 pub mod dispatch;
 pub mod graph;
 pub mod pool;
+pub mod queue;
 pub mod rank;
 pub mod ready;
+pub mod reentrant;
 pub mod run;
+pub mod stage;
 pub mod sync;
 pub mod width;

@@ -26,6 +26,7 @@ mod entry {
 
     unsafe extern "C-unwind" {
         fn PyObject_Vectorcall(f: Object, args: *const Object, nargsf: usize, names: Object) -> Object;
+        fn PyObject_Call(function: Object, args: Object, kwargs: Object) -> Object;
         fn PyObject_Hash(object: Object) -> Py_ssize_t;
         fn PyObject_RichCompareBool(left: Object, right: Object, op: c_int) -> c_int;
         fn PySet_Add(set: Object, item: Object) -> c_int;
@@ -59,12 +60,14 @@ mod entry {
     type Hash = unsafe extern "C-unwind" fn(Object) -> Py_ssize_t;
     type Compare = unsafe extern "C-unwind" fn(Object, Object, c_int) -> c_int;
     type Add = unsafe extern "C-unwind" fn(Object, Object) -> c_int;
+    type Call = unsafe extern "C-unwind" fn(Object, Object, Object) -> Object;
     type Set = unsafe extern "C-unwind" fn(Object, Object, Object) -> c_int;
     type Get = unsafe extern "C-unwind" fn(Object, Object) -> Object;
     type Text = unsafe extern "C-unwind" fn(Object) -> Object;
     type Drop = unsafe extern "C-unwind" fn(Object);
 
     pub static VECTORCALL: Entry<Vectorcall> = Entry(PyObject_Vectorcall);
+    pub static CALL: Entry<Call> = Entry(PyObject_Call);
     pub static HASH: Entry<Hash> = Entry(PyObject_Hash);
     pub static COMPARE: Entry<Compare> = Entry(PyObject_RichCompareBool);
     pub static SET_ADD: Entry<Add> = Entry(PySet_Add);
@@ -183,6 +186,18 @@ pub fn call<'py, const N: usize>(
     // SAFETY: `function` says that the thread is attached; N arguments, with a spare word before them.
     let result = unsafe { vectorcall(function.as_ptr(), words.as_mut_ptr().add(1), N, ptr::null_mut()) };
     owned(function.py(), result)
+}
+
+/// Calls a function with a tuple of arguments and perhaps a dict of named ones.
+#[inline]
+pub fn call_with<'py>(
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyAny>,
+    kwargs: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let names = kwargs.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: `function` says that the thread is attached.
+    owned(function.py(), guarded(|| unsafe { entry::CALL.get()(function.as_ptr(), args.as_ptr(), names) }))
 }
 
 /// An attribute, which may be a property written in Python.

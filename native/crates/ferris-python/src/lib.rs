@@ -13,29 +13,46 @@
 //! | [`interpret`] | one task |
 //! | [`pool`] | the process-wide pool and its threads |
 //! | [`computation`] | reductions of numbers, by the kernels |
+//! | [`executor`], [`office`], [`station`] | an executor as Python has it, as its threads have it; what a waiting worker does |
+//! | [`future`], [`condition`], [`task`], [`inputs`], [`policy`] | a future, its lock, its call, the futures it takes, how it is run |
+//! | [`attempt`], [`watch`], [`timer`] | attempts at tasks with a policy; their limits; what is to happen at a time |
+//! | [`slot`], [`collector`] | a reference that may come and go; what the garbage collector need not look at |
 //! | [`interpreter`], [`call`] | waiting without the GIL; calling Python so that exit is safe |
 //! | [`error`] | the package's exceptions |
 
 mod account;
 mod ahead;
+mod attempt;
 mod blas;
 mod call;
+mod collector;
 mod compile;
 mod computation;
+mod condition;
 mod dispatch;
 mod error;
+mod executor;
+mod future;
 mod get;
+mod inputs;
 mod interpret;
 mod interpreter;
 mod keys;
 mod lower;
+mod office;
 mod options;
+mod policy;
 mod pool;
 mod program;
 mod request;
 mod session;
+mod slot;
 mod spec;
+mod station;
 mod subgraph;
+mod task;
+mod timer;
+mod watch;
 mod watched;
 
 use pyo3::prelude::*;
@@ -53,7 +70,17 @@ mod _native {
     #[pymodule_export]
     use super::dispatch::Dispatcher;
     #[pymodule_export]
+    use super::executor::Executor;
+    #[pymodule_export]
+    use super::future::Future;
+    #[pymodule_export]
     use super::get::{Summary, compile_only, get};
     #[pymodule_export]
+    use super::office::begin_exit;
+    #[pymodule_export]
     use super::pool::{close_pool, forget_pool, serve, statistics};
+    #[pymodule_export]
+    use super::station::lend;
+    #[pymodule_export]
+    use super::timer::{close_timer, serve_timer};
 }

@@ -7,8 +7,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PySet, PyString};
+use std::sync::Arc;
 
 use crate::call;
+use crate::executor::Executor;
+use crate::office::Office;
 use crate::session::Plan;
 use ferris_core::width::Policy;
 
@@ -33,7 +36,13 @@ pub fn resolve<'py>(py: Python<'py>, options: Option<&Bound<'py, PyDict>>) -> Py
     };
     match num_workers {
         Some(num_workers) if places.is_default(py)? && !places.has_callbacks(py)? => {
-            Ok(Resolved::Run(Plan { num_workers, width: Policy::Adaptive, limits_blas: true, compare: None }))
+            Ok(Resolved::Run(Plan {
+                num_workers,
+                width: Policy::Adaptive,
+                limits_blas: true,
+                compare: None,
+                office: None,
+            }))
         }
         _ => ask_python(py, options, places),
     }
@@ -66,7 +75,16 @@ fn ask_python<'py>(
         width: if resolved.getattr("is_fixed")?.extract()? { Policy::Fixed } else { Policy::Adaptive },
         limits_blas: resolved.getattr("limit_blas")?.extract()?,
         compare: check.then(compare).transpose()?,
+        office: office_of(&resolved.getattr("executor")?)?,
     }))
+}
+
+/// The office of an executor of ours, on which tasks are to run.
+fn office_of(executor: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Office>>> {
+    if executor.is_none() {
+        return Ok(None);
+    }
+    executor.cast::<Executor>()?.get().office().map(|office| Some(Arc::clone(office)))
 }
 
 /// Where Dask keeps what is looked at in every call.

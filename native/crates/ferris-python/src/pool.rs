@@ -12,6 +12,7 @@ use crate::call;
 use crate::dispatch::{self, Dispatched};
 use crate::interpreter;
 use crate::session::{self, SharedRun};
+use crate::timer;
 
 /// What a thread of the pool is called to.
 #[derive(Clone)]
@@ -22,14 +23,14 @@ pub enum Call {
 
 impl Call {
     /// What a thread that watches is to do.
-    fn look(&self, watch: &mut Watch) -> Step {
+    pub fn look(&self, watch: &mut Watch) -> Step {
         match self {
             Self::Run(run) => run.look(watch),
             Self::Dispatched(_) => Step::Join, // its caller computes nothing
         }
     }
 
-    fn help(&self, py: Python<'_>) -> Next {
+    pub fn help(&self, py: Python<'_>) -> Next {
         match self {
             Self::Run(run) => session::help(py, run),
             Self::Dispatched(run) => {
@@ -166,6 +167,7 @@ pub fn close_pool() {
 pub fn forget_pool() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     POOL.store(ptr::null_mut(), Ordering::Release);
+    timer::forget();
 }
 
 /// Adds to the totals of the process.

@@ -247,9 +247,9 @@ pub struct Program {
     /// The nodes of the graph by index, borrowed.
     pub nodes: Vec<Object>,
     /// A copy of the graph that nobody else can change: keeps keys and nodes alive.
-    pub _snapshot: Py<PyDict>,
+    pub(crate) _snapshot: Py<PyDict>,
     /// What else is borrowed: nodes made from legacy tasks, functions and argument tuples.
-    pub _held: Vec<Owned>,
+    pub(crate) _held: Vec<Owned>,
     /// Tasks that were lowered, and tasks that are called as nodes.
     pub n_inlined: usize,
     pub n_called: usize,

@@ -21,8 +21,10 @@ use crate::compile::Compiled;
 use crate::error::{self, InternalError};
 use crate::interpret::{Interpreter, Raised};
 use crate::interpreter;
+use crate::office::Office;
 use crate::pool::{self, Call};
 use crate::program::{Owned, Payload, Program};
+use crate::station;
 
 /// Signals and others that wait are looked at when this much time has passed.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
@@ -66,7 +68,9 @@ pub struct SharedRun {
     ticket: OnceLock<Arc<Ticket<Call>>>,
     /// The run's share of the pool.  It ends with the last helper, not with the caller: a helper that is stuck in
     /// a task of a run that failed must not be counted on by the next run.
-    _share: pool::Share,
+    _share: Option<pool::Share>,
+    /// The executor whose threads help, if it is not the process-wide pool.
+    office: Option<Arc<Office>>,
 }
 
 /// How a run is to be done.
@@ -75,6 +79,8 @@ pub struct Plan {
     pub width: Policy,
     pub limits_blas: bool,
     pub compare: Option<Py<PyAny>>,
+    /// The executor on whose threads tasks are to run, if it is not the process-wide pool.
+    pub office: Option<Arc<Office>>,
 }
 
 /// Runs a compiled graph and hands the finished graph and the targets to `collect`.
@@ -86,7 +92,8 @@ pub fn run<T>(
 ) -> PyResult<T> {
     let Compiled { graph, program, targets } = compiled;
     let job = Job::new(py, program, plan.limits_blas, plan.compare)?;
-    let is_guest = interpreter::has_running_loop(py)?;
+    let is_elsewhere = plan.office.as_ref().is_some_and(|office| !station::is_at(office));
+    let is_guest = is_elsewhere || interpreter::has_running_loop(py)?;
     let n_most = plan.num_workers.min(graph.n_to_run());
     if n_most <= 1 && !is_guest {
         Worker::new(py, &job, None).run_alone(&graph)?;
@@ -97,7 +104,9 @@ pub fn run<T>(
         job,
         failure: Mutex::new(None),
         ticket: OnceLock::new(),
-        _share: pool::Share::take(demand(n_most)), // one more than needed, unless the caller steps aside
+        // One more than needed, unless the caller steps aside.
+        _share: plan.office.is_none().then(|| pool::Share::take(demand(n_most))),
+        office: plan.office,
     });
     let generation = pool::generation();
     let _recall = Recall { py, shared: &shared, generation };
@@ -149,7 +158,13 @@ fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>, generation: usize) {
         if let Err(error) = waited.and_then(|()| check_helpers(shared, generation)) {
             shared.fail(error);
         }
-        if shared.run.is_deserted() && !pool::may_answer() {
+        if shared.run.is_deserted()
+            && let Some(office) = &shared.office
+        {
+            if let Err(error) = office.check_may_answer() {
+                shared.fail(error);
+            }
+        } else if shared.run.is_deserted() && !pool::may_answer() {
             let mut seat = shared.run.caller();
             worker.guard(|worker| {
                 shared.run.work(&mut seat, worker);
@@ -198,6 +213,13 @@ impl SharedRun {
 
     fn take_failure(&self) -> Option<PyErr> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn call_one_more(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        match &self.office {
+            None => pool::call(py, self.ticket()),
+            Some(office) => office.call(py, self.ticket()),
+        }
     }
 
     /// What a thread that watches the run is to do.
@@ -444,7 +466,7 @@ impl Hands<Payload> for Worker<'_, '_> {
 
     fn call_one_more(&mut self) {
         if let Some(shared) = self.shared
-            && let Err(error) = pool::call(self.py, shared.ticket())
+            && let Err(error) = shared.call_one_more(self.py)
         {
             shared.fail(error);
         }
@@ -496,10 +518,11 @@ fn is_at_work() -> bool {
     DEPTH.get() > 0
 }
 
-struct AtWork;
+/// This thread is inside a task for as long as this lives.
+pub struct AtWork;
 
 impl AtWork {
-    fn enter() -> Self {
+    pub fn enter() -> Self {
         DEPTH.set(DEPTH.get() + 1);
         Self
     }

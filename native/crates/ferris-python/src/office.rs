@@ -1,0 +1,570 @@
+//! One executor: its crew, and the threads that serve it.
+
+use ferris_core::crew::{
+    Crew, Group, NO_RESOURCES, Next, Phase, Refusal, Request, Settings, Sharing, Snapshot, Turn,
+};
+use ferris_core::pool::Ticket;
+use ferris_core::queue::Priority;
+use ferris_core::run::Next as HelpNext;
+use ferris_core::stage::Stage;
+use ferris_core::width::{Step, Watch as RunWatch};
+use pyo3::import_exception;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::attempt::{self, Ran};
+use crate::call;
+use crate::error::InternalError;
+use crate::future::{self, Future};
+use crate::inputs::{self, Inputs};
+use crate::interpreter;
+use crate::policy::Policy;
+use crate::pool::{self, Call};
+use crate::session::AtWork;
+use crate::station::{self, OnDuty, Station};
+use crate::task::{self, Task};
+use crate::watch::Watch;
+
+import_exception!(dask_ferris.exceptions, BrokenPoolError);
+import_exception!(dask_ferris.exceptions, PolicyError);
+import_exception!(dask_ferris.exceptions, PoolClosedError);
+import_exception!(dask_ferris.exceptions, QueueFullError);
+
+/// The interpreter is at its end: nothing is accepted any more.
+static AT_EXIT: AtomicBool = AtomicBool::new(false);
+
+/// What Python says about an executor: `dask_ferris._executor.Terms`.
+#[derive(FromPyObject)]
+#[expect(clippy::struct_excessive_bools, reason = "the options of the executor, each by its name")]
+pub struct Terms {
+    n_workers: usize,
+    /// Threads that stay when they have nothing to do.
+    n_kept: usize,
+    /// Threads that may stand in for workers that wait.
+    most_spare: usize,
+    /// Tasks that may wait; none for any number.
+    most_queued: Option<usize>,
+    /// Seconds after which a task counts one level higher, 0 for never.
+    aging: f64,
+    /// Workers have queues of their own.
+    steals: bool,
+    /// How much there is of each resource.
+    capacity: Vec<f64>,
+    future_type: Py<PyType>,
+    /// Starts a thread that serves the [`Post`] it is called with.
+    starter: Py<PyAny>,
+    /// Waits until there is memory, or raises; called with whether this thread is a worker.
+    gate: Option<Py<PyAny>>,
+    /// Submitters wait while the queue is full; else they get an error.
+    blocks: bool,
+    /// Threads outside may run tasks that they wait for.
+    helps_outside: bool,
+    /// Futures among the arguments are waited for.
+    resolves: bool,
+    /// Tasks may have a priority.
+    has_levels: bool,
+    /// Threads that may be stuck in tasks whose time was up.
+    most_abandoned: usize,
+}
+
+impl Terms {
+    fn settings(&self) -> Settings {
+        Settings {
+            n_workers: self.n_workers,
+            n_kept: self.n_kept,
+            most_spare: self.most_spare,
+            most_queued: self.most_queued.unwrap_or(usize::MAX),
+            aging: Duration::try_from_secs_f64(self.aging).unwrap_or(Duration::ZERO),
+            sharing: if self.steals { Sharing::Stealing } else { Sharing::OneQueue },
+            capacity: self.capacity.clone(),
+        }
+    }
+
+    fn copy(&self, py: Python<'_>) -> Self {
+        Self {
+            future_type: self.future_type.clone_ref(py),
+            starter: self.starter.clone_ref(py),
+            gate: self.gate.as_ref().map(|gate| gate.clone_ref(py)),
+            capacity: self.capacity.clone(),
+            ..*self
+        }
+    }
+}
+
+/// One executor, as its threads and futures know it.
+pub struct Office {
+    pub crew: Crew<Py<Future>>,
+    terms: Terms,
+    generation: usize,
+    /// Futures whose tasks were accepted and are not in the queue, by address.
+    waiting: Mutex<HashMap<usize, Py<Future>>>,
+    requests: Mutex<Vec<Request>>,
+    broken: OnceLock<String>,
+}
+
+impl Office {
+    pub fn new(terms: Terms) -> Self {
+        Self {
+            crew: Crew::new(terms.settings()),
+            terms,
+            generation: pool::generation(),
+            waiting: Mutex::default(),
+            requests: Mutex::default(),
+            broken: OnceLock::new(),
+        }
+    }
+
+    /// An office of the same kind, for the child of a fork.
+    pub fn anew(&self, py: Python<'_>) -> Self {
+        let new = Self::new(self.terms.copy(py));
+        for request in self.requests().iter() {
+            new.group(request);
+        }
+        new
+    }
+
+    /// The group of tasks that need these resources.
+    pub fn group(&self, request: &Request) -> Group {
+        let group = self.crew.group(request);
+        let mut requests = self.requests();
+        if group as usize > requests.len() {
+            requests.push(request.clone());
+        }
+        group
+    }
+
+    // Held by attached threads only, so that a fork finds it free.
+    fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error when tasks may not have this priority.
+    pub fn check_priority(&self, priority: Priority) -> PyResult<()> {
+        if self.terms.has_levels || priority == Priority::NORMAL {
+            return Ok(());
+        }
+        Err(PolicyError::new_err(
+            "the scheduler of the executor has one level of priority only, TaskPriority.NORMAL",
+        ))
+    }
+
+    pub fn most_abandoned(&self) -> usize {
+        self.terms.most_abandoned
+    }
+
+    pub fn helps_outside(&self) -> bool {
+        self.terms.helps_outside
+    }
+
+    /// An error in the child of a fork, which does not have the threads.
+    pub fn check_fork(&self) -> PyResult<()> {
+        if self.generation == pool::generation() {
+            return Ok(());
+        }
+        Err(BrokenPoolError::new_err(
+            "the process was forked: the threads of this executor are not in the child",
+        ))
+    }
+
+    // ---- Submitting
+
+    /// Accepts a call and returns its future.
+    pub fn submit<'py>(
+        self: &Arc<Self>,
+        policy: Option<&Arc<Policy>>,
+        function: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Future>> {
+        let py = function.py();
+        let found = if self.terms.resolves { inputs::find(&args, kwargs.as_ref())? } else { Vec::new() };
+        let task = Task::new(self, policy, function, args, kwargs)?;
+        let future = future::create(self.terms.future_type.bind(py), task)?;
+        if let Some(gate) = &self.terms.gate {
+            self.pass(gate.bind(py))?;
+        }
+        let task = future.get().task().expect("it was created with its task");
+        if found.is_empty() {
+            self.enqueue(&future, task)?;
+        } else {
+            self.crew.expect().map_err(|phase| self.closed(phase))?;
+            Inputs::expect(&future, task, &found);
+        }
+        Ok(future)
+    }
+
+    fn pass(self: &Arc<Self>, gate: &Bound<'_, PyAny>) -> PyResult<()> {
+        let is_own = station::current().is_some_and(|station| Arc::ptr_eq(&station.office, self));
+        call::call(gate, [is_own.into_pyobject(gate.py())?.as_any()]).map(drop)
+    }
+
+    fn enqueue(self: &Arc<Self>, future: &Bound<'_, Future>, task: &Task) -> PyResult<()> {
+        let py = future.py();
+        let (group, priority) = order_of(task);
+        let seat = station::seat_at(self);
+        loop {
+            match self.crew.submit(seat, group, priority, future.clone().unbind()) {
+                Ok(accepted) => {
+                    task.set_place(accepted.place);
+                    return if accepted.starts { self.start_first(py, future, task) } else { Ok(()) };
+                }
+                Err((Refusal::Closed(phase), _)) => return Err(self.closed(phase)),
+                Err((Refusal::Full, _)) => self.make_room(py)?,
+            }
+        }
+    }
+
+    /// Waits until there is room in the queue; a worker, on which that may depend, works instead.
+    fn make_room(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let own = station::current().filter(|station| Arc::ptr_eq(&station.office, self));
+        let is_full = || {
+            let most = self.crew.settings().most_queued;
+            QueueFullError::new_err(format!("{most} tasks wait already, and max_queued allows no more"))
+        };
+        match own {
+            _ if !self.terms.blocks => Err(is_full()),
+            Some(station) => {
+                if station.makes_room(py) {
+                    Ok(())
+                } else {
+                    Err(is_full())
+                }
+            }
+            None => interpreter::wait_a_slice(py, |limit| self.crew.wait_for_room(limit)),
+        }
+    }
+
+    /// An error when no tasks are accepted.
+    pub fn check_open(&self) -> PyResult<()> {
+        let phase = self.crew.snapshot().phase;
+        if phase == Phase::Open { Ok(()) } else { Err(self.closed(phase)) }
+    }
+
+    fn closed(&self, phase: Phase) -> PyErr {
+        if phase == Phase::Broken {
+            let why = self.broken.get().map_or("the executor is broken", String::as_str);
+            return BrokenPoolError::new_err(why.to_owned());
+        }
+        let when = if AT_EXIT.load(Ordering::Relaxed) { "interpreter shutdown" } else { "shutdown" };
+        PoolClosedError::new_err(format!("cannot schedule new futures after {when}"))
+    }
+
+    /// Queues a task that was accepted before.
+    pub fn admit(self: &Arc<Self>, future: &Bound<'_, Future>, task: &Task) {
+        let (group, priority) = order_of(task);
+        match self.crew.admit(group, priority, future.clone().unbind()) {
+            Ok(accepted) => {
+                task.set_place(accepted.place);
+                if accepted.starts {
+                    self.start_thread(future.py());
+                }
+            }
+            Err(_) => self.fail_broken(future),
+        }
+    }
+
+    // ---- Tasks that wait for something else than a worker
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<usize, Py<Future>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn remember_waiting(&self, future: &Bound<'_, Future>) {
+        self.waiting().insert(future.as_ptr() as usize, future.clone().unbind());
+    }
+
+    pub fn is_waiting(&self, future: &Bound<'_, Future>) -> bool {
+        self.waiting().contains_key(&(future.as_ptr() as usize))
+    }
+
+    /// Forgets a task that waits; false when it does not.
+    pub fn forget_waiting(&self, future: &Bound<'_, Future>) -> bool {
+        let is_forgotten = self.forget_waiting_kept(future);
+        if is_forgotten {
+            self.crew.forget_pending();
+        }
+        is_forgotten
+    }
+
+    /// As `forget_waiting`, of a task that is about to be admitted.
+    pub fn forget_waiting_kept(&self, future: &Bound<'_, Future>) -> bool {
+        let forgotten = self.waiting().remove(&(future.as_ptr() as usize));
+        forgotten.is_some()
+    }
+
+    // ---- Threads
+
+    /// Starts the first thread that a task needs, or gives the task back.
+    fn start_first(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        future: &Bound<'_, Future>,
+        task: &Task,
+    ) -> PyResult<()> {
+        let started = self.try_start_thread(py);
+        // Others that are there will come to it.
+        if started.is_err() && self.crew.snapshot().n_threads == 0 && task.withdraw(future) {
+            return started;
+        }
+        Ok(())
+    }
+
+    /// Starts a thread; where none can be had those that are there have to do.
+    pub fn start_thread(self: &Arc<Self>, py: Python<'_>) {
+        if let Err(error) = self.try_start_thread(py) {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn try_start_thread(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let post = Bound::new(py, Post(Arc::clone(self)))?;
+        let started = call::call(self.terms.starter.bind(py), [post.as_any()]);
+        started.map(drop).inspect_err(|_| self.crew.start_failed())
+    }
+
+    /// The life of a worker.
+    fn serve(self: &Arc<Self>, py: Python<'_>, initialize: &Bound<'_, PyAny>) {
+        let seat = self.crew.sign_on();
+        let _at_work = AtWork::enter();
+        let (_on_duty, station) = OnDuty::enter(self, seat);
+        if !initialize.is_none()
+            && !call::call(initialize, []).is_ok_and(|is_ready| is_ready.is_truthy().unwrap_or(false))
+        {
+            self.break_down(py, "a thread initializer failed, the thread pool is not usable anymore");
+        }
+        let mut next = self.crew.first(seat);
+        let mut since = Instant::now();
+        loop {
+            next = match next {
+                Next::Leave => return,
+                Next::Wait => {
+                    if !interpreter::wait(py, || self.crew.wait(seat)) {
+                        return;
+                    }
+                    since = Instant::now();
+                    self.crew.first(seat)
+                }
+                Next::Work(turn) => self.work(py, &station, turn, &mut since),
+            }
+        }
+    }
+
+    fn work(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        station: &Station,
+        turn: Turn<Py<Future>>,
+        since: &mut Instant,
+    ) -> Next<Py<Future>> {
+        let future = turn.item.into_bound(py);
+        let ran = Self::run(&future, Some(&station.watch));
+        drop(future);
+        let now = Instant::now();
+        self.count_time(now.duration_since(*since));
+        *since = now;
+        match ran {
+            Ran::Ended => self.crew.next(station.seat, turn.group),
+            Ran::Overdue => self.crew.come_back(station.seat, turn.group),
+        }
+    }
+
+    /// Runs a task, and leaves what goes wrong on its future.
+    fn run(future: &Bound<'_, Future>, watch: Option<&Watch>) -> Ran {
+        let py = future.py();
+        let ran = catch_unwind(AssertUnwindSafe(|| Self::attempt(future, watch)));
+        let ran = ran.unwrap_or_else(|_| {
+            let text = "a worker panicked: this is a bug in dask_ferris, please report it";
+            future::settle(future, Err(InternalError::new_err(text))).map(|()| Ran::Ended)
+        });
+        ran.unwrap_or_else(|error| {
+            log_escaped(py, &error);
+            Ran::Ended
+        })
+    }
+
+    #[inline]
+    fn attempt(future: &Bound<'_, Future>, watch: Option<&Watch>) -> PyResult<Ran> {
+        let Some(task) = future.get().task() else { return Ok(Ran::Ended) };
+        if future.get().stage().is_over() {
+            // An errand: it was counted as a task that begins.
+            task.office.count_repeated();
+            return future::run_deferred(future).map(|()| Ran::Ended);
+        }
+        match &task.policy {
+            Some(policy) if !policy.is_plain() => attempt::run(future, task, policy, watch),
+            _ => task::run_plain(future, task).map(|()| Ran::Ended),
+        }
+    }
+
+    /// Has a worker run the callbacks of a future that the timer has ended.
+    pub fn send_errand(self: &Arc<Self>, future: &Bound<'_, Future>) {
+        match self.crew.send_errand(future.clone().unbind()) {
+            Ok(true) => self.start_thread(future.py()),
+            Ok(false) => {}
+            Err(_) => {
+                if let Err(error) = future::run_deferred(future) {
+                    log_escaped(future.py(), &error);
+                }
+            }
+        }
+    }
+
+    /// Runs a task on a thread that waits for it.
+    pub fn run_helped(self: &Arc<Self>, future: &Bound<'_, Future>) {
+        let began = Instant::now();
+        Self::run(future, None);
+        self.count_time(began.elapsed());
+    }
+
+    // ---- Runs of graphs
+
+    /// Calls a worker to a run.
+    pub fn call(self: &Arc<Self>, py: Python<'_>, ticket: &Arc<Ticket<Call>>) -> PyResult<()> {
+        let helper = Bound::new(py, Helper { ticket: Arc::clone(ticket), office: Arc::clone(self) })?;
+        self.submit(None, helper.into_any(), PyTuple::empty(py), None).map(drop)
+    }
+
+    /// An error when nobody will come to a run that has called.
+    pub fn check_may_answer(&self) -> PyResult<()> {
+        let Snapshot { phase, n_queued, .. } = self.crew.snapshot();
+        if phase == Phase::Open || n_queued > 0 { Ok(()) } else { Err(self.closed(phase)) }
+    }
+
+    // ---- Numbers
+
+    pub fn count(&self, is_ok: bool) {
+        let totals = &self.crew.totals;
+        let total = if is_ok { &totals.n_completed } else { &totals.n_failed };
+        total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt that ended, and is not the last.
+    pub fn count_repeated(&self) {
+        self.crew.totals.n_repeated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a task that failed without having been started.
+    pub fn count_unstarted_failure(&self) {
+        self.crew.totals.n_started.fetch_add(1, Ordering::Relaxed);
+        self.count(false);
+    }
+
+    fn count_time(&self, time: Duration) {
+        self.crew.totals.time.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    // ---- The end
+
+    /// Accepts nothing more; with `cancels`, what has not begun is cancelled.
+    pub fn close(&self, py: Python<'_>, cancels: bool) -> PyResult<()> {
+        if self.check_fork().is_err() {
+            return Ok(()); // there are no threads, and one that is not there may hold the lock
+        }
+        let mut queued = self.crew.close(cancels);
+        if cancels {
+            let waiting: Vec<_> = self.waiting().drain().map(|(_, future)| future).collect();
+            for _ in &waiting {
+                self.crew.forget_pending();
+            }
+            queued.extend(waiting);
+        }
+        queued.iter().try_for_each(|future| self.cancel(future.bind(py)))
+    }
+
+    fn cancel(&self, future: &Bound<'_, Future>) -> PyResult<()> {
+        self.crew.totals.n_cancelled.fetch_add(1, Ordering::Relaxed);
+        if let Some(task) = future.get().task() {
+            task.clear(future.py());
+        }
+        future::end(future, Stage::Pending, Stage::Notified)
+    }
+
+    /// Fails everything that has not begun, and accepts nothing more.
+    pub fn break_down(&self, py: Python<'_>, why: &str) {
+        let _ = self.broken.set(why.to_owned());
+        let mut queued = self.crew.shatter();
+        queued.extend(self.waiting().drain().map(|(_, future)| future));
+        for future in &queued {
+            self.fail_broken(future.bind(py));
+        }
+    }
+
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
+    }
+
+    fn fail_broken(&self, future: &Bound<'_, Future>) {
+        self.count_unstarted_failure();
+        if let Err(error) = future::settle(future, Err(self.closed(Phase::Broken))) {
+            log_escaped(future.py(), &error);
+        }
+    }
+}
+
+fn order_of(task: &Task) -> (Group, Priority) {
+    task.policy.as_ref().map_or((NO_RESOURCES, Priority::NORMAL), |policy| (policy.group, policy.priority))
+}
+
+/// Logs what nobody is left to catch, as the standard library does.
+fn log_escaped(py: Python<'_>, error: &PyErr) {
+    let log = || {
+        let log = py.import("dask_ferris._future")?.getattr("log_escaped")?;
+        call::call(&log, [error.value(py).as_any()])
+    };
+    if let Err(error) = log() {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// The call of a worker to a run, in the shape of a task.
+#[pyclass(frozen, module = "dask_ferris._native")]
+struct Helper {
+    ticket: Arc<Ticket<Call>>,
+    office: Arc<Office>,
+}
+
+#[pymethods]
+impl Helper {
+    /// Helps with the run for as long as there is something to do; leaves when it is to wait and other tasks are there.
+    fn __call__(&self, py: Python<'_>) {
+        let mut watch = RunWatch::default();
+        loop {
+            match self.ticket.look(|call| call.look(&mut watch)) {
+                None => return,
+                Some(Step::Wait(limit)) => {
+                    interpreter::wait(py, || std::thread::sleep(limit));
+                    if self.office.crew.snapshot().n_queued > 0 {
+                        return;
+                    }
+                }
+                Some(Step::Join) => match self.ticket.redeem() {
+                    Some(call) if call.help(py) == HelpNext::Watch => watch = RunWatch::default(),
+                    _ => return,
+                },
+            }
+        }
+    }
+}
+
+/// What a worker thread is started with.
+#[pyclass(frozen, module = "dask_ferris._native")]
+pub struct Post(pub Arc<Office>);
+
+#[pymethods]
+impl Post {
+    /// Serve the executor until its end; `initialize` returns whether the thread is ready.
+    fn serve(&self, py: Python<'_>, initialize: &Bound<'_, PyAny>) {
+        self.0.serve(py, initialize);
+    }
+}
+
+/// Tells executors that the interpreter is at its end.
+#[pyfunction]
+pub fn begin_exit() {
+    AT_EXIT.store(true, Ordering::Relaxed);
+}

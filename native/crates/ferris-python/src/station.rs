@@ -1,0 +1,220 @@
+//! Where a worker thread is, and what it does while a task of its waits.
+//!
+//! A worker that waits for a future whose task nobody has begun runs that task itself.  Else it lends its slot: another
+//! thread takes tasks meanwhile, so that no wait for a task of the same pool can be for ever.
+
+use ferris_core::crew::Seat;
+use pyo3::intern;
+use pyo3::prelude::*;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::call;
+use crate::future::{Future, sleep_until_over};
+use crate::inputs;
+use crate::interpreter;
+use crate::office::Office;
+use crate::task::Task;
+use crate::watch::Watch;
+
+/// Tasks that a worker runs one within the other; more, and it lends its slot.  Each takes a few kilobytes of the stack and
+/// some of Python's recursion limit, of which they leave the greater part.  Guessed.
+const MAX_DEPTH: u32 = 32;
+
+/// A thread as a worker of an office.
+pub struct Station {
+    pub office: Arc<Office>,
+    pub seat: Seat,
+    depth: Cell<u32>,
+    /// Of its attempts that have a limit of time.
+    pub watch: Arc<Watch>,
+}
+
+thread_local! {
+    static STATION: RefCell<Option<Rc<Station>>> = const { RefCell::new(None) };
+}
+
+/// The station of this thread, if it is a worker.
+pub fn current() -> Option<Rc<Station>> {
+    STATION.with_borrow(Clone::clone)
+}
+
+/// The thread is a worker for as long as this lives.
+pub struct OnDuty;
+
+impl OnDuty {
+    pub fn enter(office: &Arc<Office>, seat: Seat) -> (Self, Rc<Station>) {
+        let station = Rc::new(Station {
+            office: Arc::clone(office),
+            seat,
+            depth: Cell::new(0),
+            watch: Watch::new(office),
+        });
+        STATION.set(Some(Rc::clone(&station)));
+        (Self, station)
+    }
+}
+
+impl Drop for OnDuty {
+    fn drop(&mut self) {
+        STATION.set(None);
+    }
+}
+
+/// The seat of this thread at an office.
+pub fn seat_at(office: &Arc<Office>) -> Seat {
+    STATION.with_borrow(|station| {
+        let own = station.as_ref().filter(|station| Arc::ptr_eq(&station.office, office));
+        own.map_or(Seat::OUTSIDE, |station| station.seat)
+    })
+}
+
+/// True when this thread is a worker of an office.
+pub fn is_at(office: &Arc<Office>) -> bool {
+    STATION
+        .with_borrow(|station| station.as_ref().is_some_and(|station| Arc::ptr_eq(&station.office, office)))
+}
+
+/// Waits for the end of a future; false when it takes longer than the limit.
+pub fn wait_for(future: &Bound<'_, Future>, limit: Option<Duration>) -> PyResult<bool> {
+    let py = future.py();
+    let Some(station) = current() else {
+        if limit.is_none() {
+            help_from_outside(future);
+        }
+        return sleep_until_over(py, future.get(), limit);
+    };
+    if limit.is_none() && station.helps(future, station.depth.get() < MAX_DEPTH)? {
+        return Ok(true);
+    }
+    match station.lend(py) {
+        Some(lent) => {
+            let ended = sleep_until_over(py, future.get(), limit);
+            lent.take_back(py);
+            ended
+        }
+        // There are no more threads to be had: better too deep than never.
+        None if limit.is_none() && station.helps(future, true)? => Ok(true),
+        None => sleep_until_over(py, future.get(), limit),
+    }
+}
+
+impl Station {
+    /// Lends the slot of this worker, which waits; nothing when there may be no more threads.
+    fn lend(self: &Rc<Self>, py: Python<'_>) -> Option<Lent> {
+        // An abandoned worker has no slot.
+        if self.watch.is_abandoned() {
+            return None;
+        }
+        let starts = self.office.crew.lend()?;
+        self.watch.lend();
+        if starts {
+            self.office.start_thread(py);
+        }
+        Some(Lent(Rc::clone(self)))
+    }
+
+    /// Runs the task that a future stands for, or what it waits for; true when the future has ended.
+    fn helps(&self, future: &Bound<'_, Future>, may: bool) -> PyResult<bool> {
+        let me = future.get();
+        if may
+            && !self.watch.is_timed()
+            && let Some(task) = me.task()
+            && Arc::ptr_eq(&task.office, &self.office)
+        {
+            self.help_with(future, task)?;
+        }
+        Ok(me.stage().is_over())
+    }
+
+    fn help_with(&self, future: &Bound<'_, Future>, task: &Task) -> PyResult<()> {
+        if task.policy.as_ref().is_some_and(|policy| !policy.can_be_helped()) {
+            return Ok(());
+        }
+        if !self.take_and_run(future, task) && task.office.is_waiting(future) {
+            for input in inputs::find_of(future.py(), task)? {
+                self.helps(&input, self.depth.get() < MAX_DEPTH)?;
+            }
+            self.take_and_run(future, task);
+        }
+        Ok(())
+    }
+
+    fn take_and_run(&self, future: &Bound<'_, Future>, task: &Task) -> bool {
+        let Some(item) = self.office.crew.help(task.place()) else { return false };
+        self.run_within(item.bind(future.py()));
+        true
+    }
+
+    /// Runs a task within the one that this worker runs.
+    pub fn run_within(&self, future: &Bound<'_, Future>) {
+        self.depth.set(self.depth.get() + 1);
+        self.office.run_helped(future);
+        self.depth.set(self.depth.get() - 1);
+    }
+
+    /// Runs the task that is next, to make room; false when there is none, or this thread is too deep in tasks.
+    pub fn makes_room(&self, py: Python<'_>) -> bool {
+        if self.depth.get() >= MAX_DEPTH || self.watch.is_timed() {
+            return false;
+        }
+        let item = self.office.crew.help_with_next(self.seat);
+        if let Some(item) = &item {
+            self.run_within(item.bind(py));
+        }
+        item.is_some()
+    }
+}
+
+/// Runs the task of a future on a thread that is no worker, where that was asked for.
+fn help_from_outside(future: &Bound<'_, Future>) {
+    let Some(task) = future.get().task() else { return };
+    let office = &task.office;
+    if !office.helps_outside() || task.policy.is_some() {
+        return;
+    }
+    if let Some(item) = office.crew.help_from_outside(task.place()) {
+        office.run_helped(item.bind(future.py()));
+        if office.crew.end_help() {
+            office.start_thread(future.py());
+        }
+    }
+}
+
+/// Gives the waiter of a worker an event whose `wait` lends the worker's slot.
+pub fn let_lend(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    if STATION.with_borrow(Option::is_none) {
+        return Ok(());
+    }
+    let py = waiter.py();
+    let let_lend = py.import(intern!(py, "dask_ferris._future"))?.getattr(intern!(py, "let_lend"))?;
+    call::call(&let_lend, [waiter]).map(drop)
+}
+
+/// Calls a function that waits, with the slot of this worker lent meanwhile.
+#[pyfunction]
+#[pyo3(signature = (wait, timeout, /))]
+pub fn lend<'py>(wait: &Bound<'py, PyAny>, timeout: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = wait.py();
+    let lent = current().and_then(|station| station.lend(py));
+    let result = call::call(wait, [timeout]);
+    if let Some(lent) = lent {
+        lent.take_back(py);
+    }
+    result
+}
+
+/// A slot that was lent.
+pub struct Lent(Rc<Station>);
+
+impl Lent {
+    /// Takes it back, detached, unless somebody else has taken the place of the worker meanwhile.
+    pub fn take_back(self, py: Python<'_>) {
+        let Station { office, watch, .. } = &*self.0;
+        if watch.take_back() {
+            interpreter::wait(py, || office.crew.take_back());
+        }
+    }
+}

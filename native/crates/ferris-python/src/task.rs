@@ -1,0 +1,236 @@
+//! The call that a future stands for, and one attempt at it.
+
+use ferris_core::queue::Place;
+use ferris_core::stage::Stage;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::call;
+use crate::collector;
+use crate::future::{self, Future};
+use crate::office::Office;
+use crate::policy::Policy;
+use crate::slot::Slot;
+
+/// The call of a future.
+pub struct Task {
+    function: Slot,
+    args: Slot,
+    kwargs: Slot,
+    /// The caller's context when it submitted the call.
+    context: Context,
+    pub office: Arc<Office>,
+    pub policy: Option<Arc<Policy>>,
+    /// Where in the queue it is, or was.
+    place: AtomicU64,
+    n_attempts: AtomicU32,
+    last_error: Slot,
+}
+
+impl Task {
+    /// The call of a function, in a copy of the current context.
+    pub fn new(
+        office: &Arc<Office>,
+        policy: Option<&Arc<Policy>>,
+        function: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        kwargs: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let py = function.py();
+        Ok(Self {
+            function: Slot::of(function),
+            args: Slot::of(args),
+            kwargs: kwargs.map_or_else(Slot::default, Slot::of),
+            context: Context::current(py)?,
+            office: Arc::clone(office),
+            policy: policy.cloned(),
+            place: AtomicU64::new(Place::NOWHERE.to_bits()),
+            n_attempts: AtomicU32::new(0),
+            last_error: Slot::default(),
+        })
+    }
+
+    pub fn place(&self) -> Place {
+        Place::from_bits(self.place.load(Ordering::Relaxed))
+    }
+
+    pub fn set_place(&self, place: Place) {
+        self.place.store(place.to_bits(), Ordering::Relaxed);
+    }
+
+    pub fn n_attempts(&self) -> u32 {
+        self.n_attempts.load(Ordering::Relaxed)
+    }
+
+    pub fn last_error<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.last_error.get(py)
+    }
+
+    pub fn set_last_error(&self, error: Bound<'_, PyAny>) {
+        self.last_error.put(error);
+    }
+
+    /// The positional and the named arguments, while the call may still be made.
+    pub fn arguments<'py>(&self, py: Python<'py>) -> (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>) {
+        (self.args.get(py), self.kwargs.get(py))
+    }
+
+    /// Puts the results of inputs in the place of the inputs.
+    pub fn set_arguments(&self, args: Bound<'_, PyAny>, kwargs: Option<Bound<'_, PyAny>>) {
+        self.args.put(args);
+        if let Some(kwargs) = kwargs {
+            self.kwargs.put(kwargs);
+        }
+    }
+
+    /// An error when the threads that would run the task are in another process.
+    pub fn check_fork(&self) -> PyResult<()> {
+        self.office.check_fork()
+    }
+
+    /// What the task is called in messages.
+    pub fn describe(&self, py: Python<'_>) -> String {
+        self.function.get(py).map_or_else(|| "of a future".to_owned(), |function| name_of(&function))
+    }
+
+    /// Takes the task out of where it waits, to be cancelled; false when it has begun meanwhile.
+    pub fn withdraw(&self, future: &Bound<'_, Future>) -> bool {
+        let queued = self.office.crew.withdraw(self.place());
+        let is_withdrawn = queued.is_some() || self.office.forget_waiting(future);
+        if is_withdrawn {
+            self.office.crew.totals.n_cancelled.fetch_add(1, Ordering::Relaxed);
+            self.clear(future.py());
+        }
+        is_withdrawn
+    }
+
+    /// Drops the call.
+    pub fn clear(&self, py: Python<'_>) {
+        for slot in [&self.function, &self.args, &self.kwargs, &self.last_error] {
+            slot.clear(py);
+        }
+        drop(self.context.take(py));
+    }
+
+    pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let slots = [&self.function, &self.args, &self.kwargs, &self.last_error];
+        slots.into_iter().try_for_each(|slot| slot.visit(visit))
+    }
+
+    /// Makes the call and forgets it.
+    ///
+    /// `leave` is called when it has returned, before anything else can run.
+    pub fn call_once<'py>(&self, py: Python<'py>, leave: impl FnMut()) -> PyResult<Bound<'py, PyAny>> {
+        let (function, args, kwargs) = (self.function.take(py), self.args.take(py), self.kwargs.take(py));
+        let (Some(function), Some(args), Some(context)) = (function, args, self.context.take(py)) else {
+            return Err(lost_call());
+        };
+        let result = in_context(&context, leave, || call::call_with(&function, &args, kwargs.as_ref()));
+        drop((function, args, kwargs, context));
+        result
+    }
+
+    /// Makes the call, in a context of its own, and keeps it for another time.
+    pub fn call_again<'py>(&self, py: Python<'py>, leave: impl FnMut()) -> PyResult<Bound<'py, PyAny>> {
+        let (function, args, kwargs) = (self.function.get(py), self.args.get(py), self.kwargs.get(py));
+        let (Some(function), Some(args), Some(context)) = (function, args, self.context.copy(py)?) else {
+            return Err(lost_call());
+        };
+        in_context(&context, leave, || call::call_with(&function, &args, kwargs.as_ref()))
+    }
+
+    /// Counts an attempt that begins.
+    #[inline]
+    pub fn begin_attempt(&self) -> u32 {
+        let n = self.n_attempts.load(Ordering::Relaxed) + 1;
+        self.n_attempts.store(n, Ordering::Relaxed);
+        n
+    }
+}
+
+/// A name for a function, for messages.
+fn name_of(function: &Bound<'_, PyAny>) -> String {
+    let name = call::get_attr(function, pyo3::intern!(function.py(), "__qualname__"));
+    name.and_then(|name| name.extract()).unwrap_or_else(|_| crate::error::repr(function))
+}
+
+/// A context for a call, hidden from the collector while it waits; nobody else has it.
+struct Context(Slot);
+
+impl Context {
+    /// A copy of that of this thread.
+    fn current(py: Python<'_>) -> PyResult<Self> {
+        // SAFETY: the thread is attached, and the reference is new.
+        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+        collector::hide(&context);
+        Ok(Self(Slot::of(context)))
+    }
+
+    /// Takes it out, to be entered once.
+    fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.0.take(py).inspect(collector::show)
+    }
+
+    /// A copy, for one of several attempts.
+    fn copy<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(context) = self.0.get(py) else { return Ok(None) };
+        // SAFETY: the thread is attached; the argument is a context; the reference is new.
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(context.as_ptr())).map(Some) }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: tasks are parts of Python objects, which attached threads drop.
+        drop(self.take(unsafe { Python::assume_attached() }));
+    }
+}
+
+fn lost_call() -> PyErr {
+    crate::error::InternalError::new_err("a task has lost its call: this is a bug, please report it")
+}
+
+/// Calls within a context, which nobody else is in.
+#[inline]
+fn in_context<'py>(
+    context: &Bound<'py, PyAny>,
+    mut leave: impl FnMut(),
+    call: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = context.py();
+    // SAFETY: the thread is attached; a context is entered and left by the same thread, around the call.
+    unsafe {
+        if ffi::PyContext_Enter(context.as_ptr()) != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let result = call();
+        leave();
+        if ffi::PyContext_Exit(context.as_ptr()) != 0 { Err(PyErr::fetch(py)) } else { result }
+    }
+}
+
+/// Runs a task that has no policy, from begin to end.
+pub fn run_plain(future: &Bound<'_, Future>, task: &Task) -> PyResult<()> {
+    let py = future.py();
+    if !future.get().begin() {
+        return Ok(());
+    }
+    task.begin_attempt();
+    let outcome = task.call_once(py, || ());
+    finish(future, task, outcome)
+}
+
+/// Ends the future of a task with the outcome of its last attempt.
+pub fn finish(future: &Bound<'_, Future>, task: &Task, outcome: PyResult<Bound<'_, PyAny>>) -> PyResult<()> {
+    // Before the end is seen: who waits for the task may look at the numbers next.
+    task.office.count(outcome.is_ok());
+    if future.get().stage() == Stage::Running {
+        future::settle(future, outcome)
+    } else {
+        Ok(()) // a user has set a result
+    }
+}
