@@ -32,7 +32,7 @@ wheel := $(WHEELS)/*-cp$(subst .,,$(version))-*.whl
 wheel_stamp := $(WHEELS)/.built-$(version)
 cargo_deny := build/tools/cargo-deny-$(CARGO_DENY_VERSION)
 pip_install := $(python) -m pip --disable-pip-version-check install --quiet
-cargo_test := cargo test --manifest-path native/Cargo.toml --locked --package ferris-core
+cargo_test := cargo test --manifest-path native/Cargo.toml --locked
 # Folders count too: a file that goes away touches its folder.
 sources := pyproject.toml README.md LICENSE $(shell find dask_ferris native \( -name __pycache__ -o -name tests -o -name target \) -prune -o -print)
 
@@ -90,12 +90,12 @@ clean: ## Remove the environments and everything that was built
 # ---- The parts of test and lint
 
 .PHONY: cargo-test
-cargo-test: prerequisites ## Run the tests of the Rust core
-	$(cargo_test)
+cargo-test: prerequisites ## Run the tests of the crates that need no Python
+	$(cargo_test) --package ferris-core --package ferris-kernels
 
 .PHONY: loom
 loom: prerequisites ## Run the loom models: every interleaving of the core's protocols, within a bound
-	RUSTFLAGS="$(RUSTFLAGS) --cfg loom" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-loom $(cargo_test) --test loom --release
+	RUSTFLAGS="$(RUSTFLAGS) --cfg loom" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-loom $(cargo_test) --package ferris-core --test loom --release
 
 .PHONY: pytest
 pytest: $(VENV)/stamps/installed ## Run the Python tests; ARGS="..." goes to pytest
@@ -110,7 +110,7 @@ strict: ## Run the Python tests on a build that aborts where a reference is drop
 # The part of the tests that test-all runs for each CPython.
 .PHONY: contract
 contract: $(VENV)/stamps/installed
-	$(python) -Im pytest tests/contract $(wildcard tests/exit)
+	$(python) -Im pytest -rs tests/contract tests/executor tests/cpython $(wildcard tests/exit)
 
 .PHONY: lint-python
 lint-python: $(VENV)/stamps/installed $(VENV)/stamps/lint ## The Python half of lint

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import machine, plot, readme, report
+from benchmarks import adapters, machine, plot, readme, report
 from benchmarks.runner import CompetitorError, Effort, run
 from benchmarks.workloads import Workload, all_workloads
 
@@ -61,7 +61,11 @@ def _parse() -> argparse.Namespace:
         default=os.environ.get("QUICK", "0") not in {"", "0"},
         help="fewer samples and smaller graphs, within 3 minutes (also: QUICK=1 in the environment)",
     )
-    parser.add_argument("--only", metavar="NAME,...", help="measure these tables or rows alone, as chain or chain-1000")
+    parser.add_argument(
+        "--only",
+        metavar="NAME,...",
+        help="measure these rows, tables or families of tables alone, as chain-1000, chain or executor",
+    )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write benchmarks.md and benchmarks.svg")
     return parser.parse_args()
 
@@ -70,10 +74,16 @@ def _choose(workloads: list[Workload], only: str | None) -> list[Workload]:
     if only is None:
         return workloads
     wanted = set(only.split(","))
-    known = {name for workload in workloads for name in (workload.group, workload.name)}
+    known = {name for workload in workloads for name in _names(workload)}
     if unknown := sorted(wanted - known):
         sys.exit(f"--only: unknown {', '.join(unknown)}; allowed are {', '.join(sorted(known))}")
-    return [workload for workload in workloads if wanted & {workload.group, workload.name}]
+    return [workload for workload in workloads if wanted & _names(workload)]
+
+
+def _names(workload: Workload) -> set[str]:
+    """What `--only` may call a workload: itself, its table, or all tables of one family."""
+    family, _, _ = workload.group.partition("-")
+    return {workload.name, workload.group, family}
 
 
 def _measure(workloads: list[Workload], effort: Effort) -> tuple[Results, dict[str, str]]:
@@ -81,6 +91,9 @@ def _measure(workloads: list[Workload], effort: Effort) -> tuple[Results, dict[s
     facts = machine.describe() | {"load before": machine.load()}
     started = time.monotonic()
     results: Results = {}
+    for name in adapters.OPTIONAL:
+        if not adapters.is_installed(name):
+            print(f"skipped {adapters.label(name)}: {name} is not installed", file=sys.stderr, flush=True)
     for workload in workloads:
         try:
             results[workload.name] = run(workload, effort)
@@ -97,7 +110,7 @@ def _write(results: Results, workloads: list[Workload], facts: dict[str, str], f
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "benchmarks.md"
     page.write_text(report.markdown(results, measured, facts), encoding="utf-8")
-    if any(workload.n_tasks for workload in measured):
+    if any(workload.is_no_op_graph for workload in measured):
         plot.draw(results, measured, folder / "benchmarks.svg")
     print(f"\n{report.figure_table(results)}\n\nwritten to {page}")
 

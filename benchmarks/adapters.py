@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 Get = Callable[..., Any]
@@ -15,7 +18,27 @@ LABELS = {
     "fixed": "dask_ferris.get, fixed width",
     "sync": "dask.get",
     "threads": "dask.threaded.get",
+    "pool": "ThreadPoolExecutor",
+    "executor": "dask_ferris.Executor",
+    "helping": "dask_ferris.Executor, help_waiting",
+    "policies": "dask_ferris.Executor, priority, retries and timeout",
+    "pyferris": "PyFerris",
+    "joblib": "joblib, threading",
+    "builtin": "sum",
+    "nap": "one task",
 }
+
+OPTIONAL = ("pyferris", "joblib")
+"""Kinds of competitor that are measured where the package of their name is installed."""
+
+POLICIES = {"priority": 2, "retries": 2, "timeout": 60}
+"""The words of the kind `policies`, none of which changes what is done."""
+
+
+def is_installed(competitor: str) -> bool:
+    """Whether a competitor can be measured here."""
+    kind, _, _ = competitor.partition("-")
+    return kind not in OPTIONAL or find_spec(kind) is not None
 
 
 def label(competitor: str) -> str:
@@ -47,6 +70,45 @@ def load_compile() -> Callable[..., object]:
     from dask_ferris import _native  # noqa: PLC0415 - see the module's first line
 
     return _native.compile
+
+
+def load_executor(competitor: str) -> Any:
+    """A new executor of a competitor, with as many workers as the number after the dash.
+
+    Raises:
+        LookupError: The name is none of the known ones.
+    """
+    kind, _, max_workers = competitor.partition("-")
+    makers: dict[str, Callable[[int], Any]] = {
+        "pool": ThreadPoolExecutor,
+        "executor": _make_executor,
+        "helping": partial(_make_executor, help_waiting=True),
+        "policies": lambda max_workers: _make_executor(max_workers).with_options(**POLICIES),
+        "pyferris": lambda max_workers: import_module("pyferris").Executor(max_workers),
+        "joblib": _Joblib,
+    }
+    if kind not in makers or not max_workers:
+        message = f"unknown executor {competitor!r}: allowed are {', '.join(makers)}, each as NAME-WORKERS"
+        raise LookupError(message)
+    return makers[kind](int(max_workers))
+
+
+class _Joblib:
+    """As much of an executor as joblib offers."""
+
+    def __init__(self, max_workers: int) -> None:
+        self._joblib = import_module("joblib")
+        self._max_workers = max_workers
+
+    def map(self, function: Callable[..., Any], *iterables: Any) -> Any:
+        calls = map(self._joblib.delayed(function), *iterables)
+        return self._joblib.Parallel(self._max_workers, backend="threading")(calls)
+
+
+def _make_executor(max_workers: int, **options: Any) -> Any:
+    import dask_ferris  # noqa: PLC0415 - see the module's first line
+
+    return dask_ferris.Executor(max_workers, **options)
 
 
 def _load_ferris() -> Get:

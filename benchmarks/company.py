@@ -52,7 +52,7 @@ def prepare_beside_busy_thread(competitor: str) -> Measure:
     run = stopwatch(partial(load_get(competitor), *independent(N_BESIDE)))
 
     def longest() -> float:
-        with _busy_thread():
+        with busy_thread():
             run()
             return max(_after_a_pause(run) for _ in range(N_RUNS))
 
@@ -65,7 +65,8 @@ def _after_a_pause(run: Measure) -> float:
 
 
 @contextmanager
-def _busy_thread() -> Generator[None]:
+def busy_thread() -> Generator[None]:
+    """Another thread computes in Python meanwhile."""
     over = threading.Event()
     thread = threading.Thread(target=_compute_until, args=(over,))
     thread.start()

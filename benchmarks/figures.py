@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.gil import LOADS
 from benchmarks.programs import PROGRAMS
-from benchmarks.workloads import NO_OPS
+from benchmarks.workloads import NO_OPS, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ Results = dict[str, dict[str, "Record"]]
 
 
 def median_seconds(results: Results, workload: str, competitor: str) -> float:
-    """The median time of one call.
+    """The median time of one call, or of what else the workload measures.
 
     Raises:
         KeyError: It was not measured in this run.
@@ -67,6 +67,11 @@ def all_figures() -> list[Figure]:
         *_company(),
         _interrupt(),
         *_programs(),
+        *_executor_calls(),
+        *_executor_policies(),
+        *_executor_latency(),
+        *_executor_computation(),
+        *_executor_memory(),
     ]
 
 
@@ -146,14 +151,86 @@ def _programs() -> list[Figure]:
     ]
 
 
+def _executor_calls() -> list[Figure]:
+    cases = [
+        ("collect-100000", "submit and collect", 15, "executor-2"),
+        ("submit-100000", "`submit` alone", 12, "executor-2"),
+        ("ping-pong-5000", "submit, result, repeat", 2, "executor-2"),
+        ("ping-pong-5000", "submit, result, repeat, with `help_waiting`", 30, "helping-2"),
+        ("map-1000000", "`map`", 12, "executor-2"),
+        ("wait-50000", "submit, `concurrent.futures.wait`", 8, "executor-2"),
+        ("as-completed-50000", "submit, `concurrent.futures.as_completed`", 5, "executor-2"),
+        ("gather-5000", "`asyncio.gather` of `run_in_executor`", 1.5, "executor-2"),
+        ("collect-in-8-threads-40000", "submit and collect in 8 threads", 8, "executor-2"),
+    ]
+    return [
+        _at_least(f"{name}: {text}, against `ThreadPoolExecutor`", bound, name, slow="pool-2", fast=fast)
+        for name, text, bound, fast in cases
+    ]
+
+
+def _executor_policies() -> list[Figure]:
+    policies = "all-policies: priority, retries and timeout, against `ThreadPoolExecutor` without"
+    wide = "priorities: `submit` to 64 workers against 2, four priorities in use"
+    levels = "levels-in-use: what plain tasks cost more after one with a priority"
+    return [
+        _at_least(policies, 5, "all-policies", slow="pool-2", fast="policies-2"),
+        _at_most(wide, 2, "priorities", "executor-64", floor="executor-2"),
+        _in_unit(levels, 2, "%", "levels-in-use", "executor-2"),
+    ]
+
+
+def _executor_latency() -> list[Figure]:
+    sleep = "sleep-8-workers: 400 x sleep(1 ms), ideally 50 ms"
+    urgent = "urgent: until it begins among 100 000 tasks of 1 ms, p99, in durations of such a task"
+    return [
+        _in_unit(sleep, 55, "ms", "sleep-8-workers", "executor-8"),
+        _in_unit("timeout: of a runaway task, beyond its limit, p99", 50, "ms", "timeout", "executor-2"),
+        _in_unit(
+            "timeout-beside-busy-threads: the same beside four threads",
+            150,
+            "ms",
+            "timeout-beside-busy-threads",
+            "executor-2",
+        ),
+        _at_most(urgent, 1, "urgent", "executor-2", floor="nap-2"),
+    ]
+
+
+def _executor_computation() -> list[Figure]:
+    names = ("sum-floats", "sum-ints", "sum-array", "heavy")
+    return [
+        _at_most("sum-floats: against `sum`", 2, "sum-floats", "executor-2", floor="builtin"),
+        _at_most("sum-ints: against `sum`", 2, "sum-ints", "executor-2", floor="builtin"),
+        _at_most("sum-array: against `np.sum`", 3, "sum-array", "executor-2", floor="np.sum"),
+        _at_least("heavy: 2 workers against 1", 1.7, "heavy", slow="executor-1", fast="executor-2"),
+        *(_at_least(f"{name}: against PyFerris", 1, name, slow="pyferris-2", fast="executor-2") for name in names),
+    ]
+
+
+def _executor_memory() -> list[Figure]:
+    pending = "pending-1000000: memory of waiting tasks, against `ThreadPoolExecutor`"
+    retries = "waiting-retries-10000: memory of tasks that wait for another attempt"
+    return [
+        _at_most(pending, round(1 / 3, 3), "pending-1000000", "executor-1", floor="pool-1"),
+        _in_unit(retries, 10, "MB", "waiting-retries-10000", "executor-2"),
+    ]
+
+
+def _in_unit(text: str, bound: float, unit: str, workload: str, competitor: str) -> Figure:
+    """What was measured itself, in a unit."""
+    scale = 1e3 if unit == "ms" else UNITS[unit]
+    return Figure(text, "≤", bound, unit, lambda results: scale * median_seconds(results, workload, competitor))
+
+
 def _at_least(text: str, bound: float, workload: str, *, slow: str, fast: str) -> Figure:
     """How many times as fast one competitor is as another."""
     return Figure(text, "≥", bound, "x", lambda results: _ratio(results, workload, slow, fast))
 
 
-def _at_most(text: str, bound: float, workload: str, competitor: str) -> Figure:
+def _at_most(text: str, bound: float, workload: str, competitor: str, *, floor: str = "loop") -> Figure:
     """How many times the floor's time a competitor takes."""
-    return Figure(text, "≤", bound, "x", lambda results: _ratio(results, workload, competitor, "loop"))
+    return Figure(text, "≤", bound, "x", lambda results: _ratio(results, workload, competitor, floor))
 
 
 def _ms_more(text: str, bound: float, program: str) -> Figure:

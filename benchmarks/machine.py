@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("dask-ferris", "dask", "numpy", "pandas", "pyarrow")
+PACKAGES = ("dask-ferris", "dask", "numpy", "pandas", "pyarrow", "pyferris", "joblib")
 
 
 def describe() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.adapters import label
 from benchmarks.figures import Figure, Results, all_figures, median_seconds
+from benchmarks.workloads import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,12 @@ TITLES = {
     "compute": "Real programs: `compute()` end to end",
     "get": "Real programs: `get` of the optimised graph alone",
     "building": "Real programs: writing them down, which is not part of `compute()`",
+    "executor-calls": "The executor: no-op tasks by each kind of call",
+    "executor-policies": "The executor: no-op tasks with policies; `priorities` is submitting alone, to four in turn",
+    "executor-levels": "The executor: what plain tasks cost more, once there was a task with a priority",
+    "executor-latency": "The executor: 400 sleeps of 1 ms; timeouts and an urgent task, the latest of 50",
+    "executor-computation": "The executor: computations without Python",
+    "executor-memory": "The executor: growth of the memory of a process by what waits",
     "startup": "Start-up",
 }
 
@@ -37,6 +44,7 @@ Only the call is timed, not making its input nor dropping its result; `compute()
 A sample is the mean of as many calls as fill 50 ms, at least one.
 The garbage collector is on, as users have it, and one full collection runs before the first sample.
 BLAS and OpenMP are held to one thread in every process.
+PyFerris's `submit` makes the call itself, on the calling thread, and its `map` returns when all is done.
 A `*` marks a time with a sample during which other processes used over 6 % of the machine."""
 
 LARGE = 100_000
@@ -51,7 +59,8 @@ def markdown(results: Results, workloads: list[Workload], facts: dict[str, str])
     for group in dict.fromkeys(workload.group for workload in workloads):
         members = [workload for workload in workloads if workload.group == group]
         parts += [f"## {TITLES[group]}", _time_table(results, members)]
-    if large := [workload for workload in workloads if (workload.n_tasks or 0) >= LARGE]:
+    graphs = [workload for workload in workloads if workload.is_no_op_graph]
+    if large := [workload for workload in graphs if (workload.n_tasks or 0) >= LARGE]:
         parts += ["## Memory", _memory_table(results, large)]
     return "\n\n".join(parts) + "\n"
 
@@ -79,6 +88,7 @@ def _time_table(results: Results, workloads: list[Workload]) -> str:
     columns = _competitor_columns(results, workloads, _time_cell) | {
         "run phase, one worker": lambda workload: _run_phase(results, workload),
         "threads / dask_ferris": lambda workload: _quotient(results, workload, "threads", "ferris"),
+        "ThreadPoolExecutor / dask_ferris": lambda workload: _quotient(results, workload, "pool", "executor"),
         "dask_ferris / loop": lambda workload: _quotient(results, workload, "ferris", "loop"),
     }
     return f"In {_unit(workloads[0])}: median (least to greatest).\n\n{_pivot(workloads, columns)}"
@@ -125,10 +135,12 @@ def _quotient(results: Results, workload: Workload, above: str, below: str) -> s
 
 
 def _unit(workload: Workload) -> str:
-    return "us per task" if workload.n_tasks else "ms"
+    return workload.unit or ("us per task" if workload.n_tasks else "ms")
 
 
 def _scale(workload: Workload) -> float:
+    if workload.unit:
+        return UNITS[workload.unit]
     return 1e6 / workload.n_tasks if workload.n_tasks else 1e3
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import psutil
 
 Measure = Callable[[], float]
-"""Makes one call and returns the seconds it took."""
+"""Makes one call and returns the seconds it took, or what else its workload measures."""
 
 SAMPLE_SECONDS = 0.05
 """A sample is filled up to this length: five ticks of the kernel's CPU accounting, and short enough for all."""
@@ -34,7 +34,13 @@ REPEATABLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds for one call, the calls it is the mean of, and whether other processes disturbed it."""
+    """One measurement.
+
+    Attributes:
+        seconds: What one call took; where a workload measures no time, what it measures instead.
+        calls: How many calls it is the mean of.
+        disturbed: Whether other processes used much of the machine.
+    """
 
     seconds: float
     calls: int

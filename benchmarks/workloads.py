@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import company, floor, gil, graphs, interrupt, programs, startup
-from benchmarks.adapters import load_compile, load_get
+from benchmarks import company, executor, floor, gil, graphs, interrupt, policies, programs, startup
+from benchmarks.adapters import is_installed, load_compile, load_get
 from benchmarks.sampling import Measure, stopwatch
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ QUICK_SIZES = (1, 10_000)
 
 OURS = ("loop", "compile", "ferris-1", "ferris")
 DASK = ("sync", "threads-2")
+
+UNITS = {"%": 100.0, "MB": 1e-6}
+"""What a measure that measures no time is multiplied by: a share, or bytes."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Workload:
         n_tasks: The number of tasks by which the time is divided, or None where the time of the whole call is reported.
         competitors: Who is measured, in this order.
         prepare: Makes, in the process of the given competitor, the call to measure.
+        unit: What is measured where it is no time: a key of `UNITS`.
     """
 
     group: str
@@ -66,12 +70,26 @@ class Workload:
     n_tasks: int | None
     competitors: tuple[str, ...]
     prepare: Callable[[str], Measure]
+    unit: str | None = None
+
+    @property
+    def is_no_op_graph(self) -> bool:
+        """Whether it is a graph of no-op tasks in one of several sizes."""
+        return self.group in NO_OPS
 
 
 def all_workloads(*, quick: bool) -> list[Workload]:
     """Every workload of a run, in the order of the report."""
     sizes = QUICK_SIZES if quick else SIZES
-    return [*_no_ops(sizes), *_parallel(), *_gil(), *_company(), *_programs(quick=quick), *_startup()]
+    return [
+        *_no_ops(sizes),
+        *_parallel(),
+        *_gil(),
+        *_company(),
+        *_programs(quick=quick),
+        *_executor(quick=quick),
+        *_startup(),
+    ]
 
 
 def _no_ops(sizes: tuple[int, ...]) -> Iterator[Workload]:
@@ -156,6 +174,75 @@ def _programs(*, quick: bool) -> Iterator[Workload]:
         # The cost of writing down what is measured above, which Dask has whoever computes it.
         building = partial(programs.prepare_building, programs.PROGRAMS["fan-in-10000"])
         yield Workload("building", "fan-in-10000-building", None, ("dask",), building)
+
+
+def _executor(*, quick: bool) -> Iterator[Workload]:
+    """The executor: its calls, its policies, its latencies, its computations and its memory."""
+    for workload in (*_calls(), *_policies(), *_latencies(), *_computations(), *_pending()):
+        # Those of a million tasks take the standard library some 20 s each.
+        if not (quick and workload.name.endswith("-1000000")):
+            yield replace(workload, competitors=tuple(filter(is_installed, workload.competitors)))
+
+
+def _calls() -> Iterator[Workload]:
+    both = ("pool-2", "executor-2")
+    mapping = (*both, "pyferris-2", "joblib-2")
+    # PyFerris makes the call within `submit`, which takes it 50 us: where all is large enough, it is left out.
+    cases: list[tuple[str, executor.Loop, int, tuple[str, ...]]] = [
+        ("collect", executor.collect, 10_000, (*both, "pyferris-2")),
+        ("collect", executor.collect, 100_000, both),
+        ("ping-pong", executor.ping_pong, 5_000, (*both, "helping-2", "pyferris-2")),
+        ("map", executor.map_one_by_one, 10_000, mapping),
+        ("map", executor.map_one_by_one, 1_000_000, (*both, "pyferris-2")),
+        ("wait", executor.wait, 50_000, both),
+        ("as-completed", executor.as_completed, 50_000, both),
+        ("collect-in-8-threads", executor.collect_in_threads, 40_000, both),
+    ]
+    for name, loop, n, competitors in cases:
+        prepare = partial(executor.prepare_loop, loop, n)
+        yield Workload("executor-calls", f"{name}-{n}", n, competitors, prepare)
+    for name, n, make in (("submit", 100_000, executor.prepare_submit), ("gather", 5_000, executor.prepare_gather)):
+        yield Workload("executor-calls", f"{name}-{n}", n, both, partial(make, n))
+
+
+def _policies() -> Iterator[Workload]:
+    group, n = "executor-policies", 20_000
+    competitors = ("pool-2", "executor-2", "policies-2")
+    yield Workload(group, "all-policies", n, competitors, partial(executor.prepare_loop, executor.collect, n))
+    yield Workload(group, "priorities", n, ("executor-2", "executor-64"), partial(policies.prepare_priorities, n))
+    yield Workload("executor-levels", "levels-in-use", None, ("executor-2",), policies.prepare_levels, unit="%")
+
+
+def _latencies() -> Iterator[Workload]:
+    group = "executor-latency"
+    sleep = partial(executor.prepare_loop, executor.sleep, executor.N_SLEEPS)
+    yield Workload(group, "sleep-8-workers", None, ("pool-8", "executor-8", "pyferris-8", "joblib-8"), sleep)
+    for name, n_busy in (("timeout", 0), ("timeout-beside-busy-threads", policies.N_BUSY)):
+        yield Workload(group, name, None, ("executor-2",), partial(policies.prepare_timeout, n_busy))
+    yield Workload(group, "urgent", None, ("executor-2", "nap-2"), policies.prepare_urgent)
+
+
+def _computations() -> Iterator[Workload]:
+    cases: list[tuple[str, str, Callable[[], Any], tuple[str, ...]]] = [
+        ("sum-floats", "sum", executor.floats, ("builtin",)),
+        ("sum-ints", "sum", executor.ints, ("builtin",)),
+        ("sum-array", "sum", executor.array, ("np.sum",)),
+        ("heavy", "heavy_computation", executor.few, ()),
+    ]
+    for name, kind, make, plain in cases:
+        prepare = partial(executor.prepare_computation, kind, make)
+        competitors = (*plain, "executor-1", "executor-2", "pyferris-2")
+        yield Workload("executor-computation", name, None, competitors, prepare)
+
+
+def _pending() -> Iterator[Workload]:
+    cases = [
+        ("pending", 100_000, ("pool-1", "executor-1"), policies.prepare_pending),
+        ("pending", 1_000_000, ("pool-1", "executor-1"), policies.prepare_pending),
+        ("waiting-retries", 10_000, ("executor-2",), policies.prepare_waiting_retries),
+    ]
+    for name, n, competitors, prepare in cases:
+        yield Workload("executor-memory", f"{name}-{n}", None, competitors, partial(prepare, n), unit="MB")
 
 
 def _startup() -> Iterator[Workload]:

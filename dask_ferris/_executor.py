@@ -100,7 +100,7 @@ class Terms:
 
 
 class Finished(list[Any]):
-    """What `Executor.wait` returns: the futures that have ended, in the order in which they were given.
+    """What `dask_ferris.Executor.wait` returns: the futures that have ended, in the order in which they were given.
 
     Attributes:
         done: The same futures, as a set.
@@ -121,7 +121,7 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
         max_workers: Calls that may run at once, at least 1; None for the number of usable CPUs.
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called by each thread when it starts.
-        initargs: The arguments of `initializer`.
+        initargs: The arguments of ``initializer``.
         scheduler: How the workers share the tasks; None for one queue with priorities.
         resources: How much there is of each resource that tasks may ask for by `with_options`; None for those of the
             config key ``ferris.resources``.
@@ -210,7 +210,7 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
 
         Args:
             fn: The function; it takes as many arguments as there are iterables.
-            *iterables: The items. They are read now; with `buffersize`, as results are taken.
+            *iterables: The items. They are read now; with ``buffersize``, as results are taken.
             timeout: Seconds from now in which a result must be there when it is asked for.
             chunksize: Items of one task; None for what `set_chunk_size` has set.
             buffersize: The largest number of items that are read and whose results were not taken; None for any.
@@ -221,7 +221,7 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
         Raises:
             TimeoutError: From the iterator: a result was not there in time.
             TypeError: An argument is of the wrong type.
-            ValueError: `chunksize` or `buffersize` is below 1.
+            ValueError: ``chunksize`` or ``buffersize`` is below 1.
         """
         limit = as_limit("timeout", timeout)
         end = None if limit is None else time.monotonic() + limit
@@ -230,8 +230,9 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
             return self._map_ahead(fn, zip(*iterables, strict=False), size, as_count("buffersize", buffersize), end)
         submit = self.submit
         if size > 1:
-            chunks = list(_chunks(fn, zip(*iterables, strict=False), size))
-            return collect([submit(chunk) for chunk in chunks], chunks=chunks, end=end)
+            parts = list(_parts(zip(*iterables, strict=False), size))
+            chunks = [Chunk(fn, len(part)) for part in parts]
+            return collect(list(map(submit, chunks, parts)), chunks=chunks, end=end)
         if len(iterables) == 1:
             futures = [submit(fn, item) for item in iterables[0]]
         else:
@@ -242,9 +243,11 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
         self, fn: Callable[..., _T], items: Iterator[tuple[Any, ...]], size: int, n_ahead: int, end: float | None
     ) -> Results[_T]:
         if size == 1:
-            return collect_ahead(lambda args: self.submit(fn, *args), items, n_ahead, is_chunked=False, end=end)
+            plain = ((None, self.submit(fn, *args)) for args in items)
+            return collect_ahead(plain, n_ahead, end=end)
         size = min(size, n_ahead)
-        return collect_ahead(self.submit, _chunks(fn, items, size), n_ahead // size, is_chunked=True, end=end)
+        chunks = ((chunk := Chunk(fn, len(part)), self.submit(chunk, part)) for part in _parts(items, size))
+        return collect_ahead(chunks, n_ahead // size, end=end)
 
     def submit_batch(self, tasks: Iterable[Any], *, return_exceptions: bool = False) -> list[Any]:
         """Make several calls at once, wait for all of them and return their results in order.
@@ -273,7 +276,7 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
         return [value for value, _ in outcomes]
 
     def wait(self, futures: Iterable[Any], timeout: float | None = None) -> Finished:
-        """Wait for futures, at most `timeout` seconds, and return those that have ended, in order."""
+        """Wait for futures, at most ``timeout`` seconds, and return those that have ended, in order."""
         given = _as_futures(futures)
         done, not_done = concurrent.futures.wait(given, as_limit("timeout", timeout))
         return Finished((future for future in given if future in done), set(not_done))
@@ -330,11 +333,15 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
 
         Raises:
             ValueError: There is no such kind.
-            TypeError: `kind` is not a str, `data` is text or bytes, or an element is not a real number.
+            TypeError: ``kind`` is not a str, ``data`` is text or bytes, or an element is not a real number.
             OverflowError: An int is too large for a float.
             PoolClosedError: The executor was shut down.
+            PolicyError: This is a view with retries, a timeout or resources.
         """
         self._check_open()
+        if self._policy.retry or self._policy.timeout or self._policy.resources:
+            msg = "a computation is not a task: retries, timeout and resources of a view can not be honoured"
+            raise PolicyError(msg)
         return _native.compute(as_text("kind", kind), data, self._max_workers)
 
     def computation_future(self, kind: str, data: Iterable[Any]) -> Future[float]:
@@ -495,19 +502,14 @@ def _as_futures(futures: Iterable[Any]) -> list[concurrent.futures.Future[Any]]:
     return given
 
 
-def _chunks(fn: Callable[..., Any], items: Iterator[tuple[Any, ...]], size: int) -> Iterator[Chunk]:
-    while chunk := list(itertools.islice(items, size)):
-        yield Chunk(fn, chunk)
+def _parts(items: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    while part := list(itertools.islice(items, size)):
+        yield part
 
 
 def _finish_at_exit() -> None:
     """Let every executor finish what it was given, before the interpreter joins its threads."""
-    _native.begin_exit()
-    executors = list(_executors)
-    for executor in executors:
-        executor._close(cancels=False)
-    for executor in executors:
-        executor._wait_until_gone()
+    _native.finish_executors()
     _timer.close()
 
 

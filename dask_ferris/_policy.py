@@ -6,6 +6,7 @@ import enum
 import inspect
 import random
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,8 +67,8 @@ def _as_errors(where: str, value: object) -> tuple[type[BaseException], ...]:
 class Retry:
     """When and how often a task that failed is attempted again.
 
-    The delay before attempt n + 1 is ``backoff * factor ** (n - 1)`` seconds, at most `max_delay`; with `jitter` it is
-    a random time from half of that to all of it.
+    The delay before attempt n + 1 is ``backoff * factor ** (n - 1)`` seconds, at most ``max_delay``; with ``jitter`` it
+    is a random time from half of that to all of it.
 
     Attributes:
         attempts: How often the task is attempted in all, at least 1.
@@ -110,15 +111,24 @@ class Retry:
             error: What the attempt has raised.
             n_attempts: How many attempts there were.
         """
-        if n_attempts >= self.attempts or not isinstance(error, self.on) or isinstance(error, self.not_on):
+        if n_attempts >= self.attempts or not self._is_met_by(error):
             return None
         if _testing or not self.backoff:
             return 0.0
         try:
-            delay = min(self.max_delay, self.backoff * self.factor ** (n_attempts - 1))
+            delay = min(self.max_delay, self.backoff * float(self.factor) ** (n_attempts - 1))
         except OverflowError:
             delay = self.max_delay
         return delay * random.uniform(0.5, 1.0) if self.jitter else delay  # noqa: S311  nothing to keep secret
+
+    def _is_met_by(self, error: BaseException) -> bool:
+        """Return whether there is another attempt after an error; after a cancellation only if it was named."""
+        if isinstance(error, CancelledError) and not any(issubclass(kind, CancelledError) for kind in self._kinds()):
+            return False
+        return isinstance(error, self.on) and not isinstance(error, self.not_on)
+
+    def _kinds(self) -> tuple[type[BaseException], ...]:
+        return self.on if isinstance(self.on, tuple) else (self.on,)
 
 
 NOT_GIVEN: Any = object()

@@ -19,7 +19,10 @@ _EXIT_LIMIT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What the process-wide pool has done so far; the child of a fork goes on counting from its parent's totals.
+    """What the process-wide pool has done so far, and what threads executors have.
+
+    The child of a fork goes on counting from its parent's totals.
+
 
     Attributes:
         n_workers: Threads in the pool now; calling threads, which work too, are not among them.
@@ -28,6 +31,8 @@ class Statistics:
         n_steals: Tasks that one worker took from another's deque.
         widths: How the last run that had more than one worker went on: pairs of seconds after its start and the number
             of its workers from then on, at most 1000; empty if there was no such run.
+        n_spare: Threads of executors beyond their workers, which stand in for workers that wait.
+        n_abandoned: Threads of executors in a task whose time was up and that does not end.
     """
 
     n_workers: int
@@ -35,12 +40,14 @@ class Statistics:
     n_tasks: int
     n_steals: int
     widths: tuple[tuple[float, int], ...]
+    n_spare: int
+    n_abandoned: int
 
 
 def statistics() -> Statistics:
-    """Return a snapshot of the process-wide pool."""
-    n_workers, n_runs, n_tasks, n_steals, widths = _native.statistics()
-    return Statistics(n_workers, n_runs, n_tasks, n_steals, tuple(widths))
+    """Return a snapshot of the process-wide pool and of the threads of executors."""
+    n_workers, n_runs, n_tasks, n_steals, widths, n_spare, n_abandoned = _native.statistics()
+    return Statistics(n_workers, n_runs, n_tasks, n_steals, tuple(widths), n_spare, n_abandoned)
 
 
 def breathe() -> None:

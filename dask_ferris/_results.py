@@ -23,38 +23,40 @@ class Chunk:
         values: The results, so far.
     """
 
-    __slots__ = ("_fn", "_items", "values")
+    __slots__ = ("_fn", "_n_items", "values")
 
-    def __init__(self, fn: Callable[..., Any], items: list[tuple[Any, ...]]) -> None:
-        """Call a function with each of the items."""
-        self._fn, self._items = fn, items
+    def __init__(self, fn: Callable[..., Any], n_items: int) -> None:
+        """Call a function with each of so many items."""
+        self._fn, self._n_items = fn, n_items
         self.values: list[Any] = []
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._n_items
 
-    def __call__(self) -> None:
+    def __call__(self, items: list[tuple[Any, ...]]) -> None:
         """Make the calls; those that were made before one fails keep their results."""
         self.values = []
-        self.values.extend(self._fn(*args) for args in self._items)
+        self.values.extend(self._fn(*args) for args in items)
 
 
 class Results(Iterator[_T], Generic[_T]):
-    """The results of `Executor.map`, in the order of the input.
+    """The results of `dask_ferris.Executor.map`, in the order of the input.
 
     An iterator, as the standard library's. The length, an index, a comparison and the text are those of a list of the
     results that have not been taken yet. All but the length wait for those results, and none takes any.
     """
 
-    def __init__(self, iterator: Iterator[_T], rest: _Rest | None) -> None:
+    def __init__(self, iterator: Iterator[_T], rest: _Rest | None, cancel: Callable[[], object]) -> None:
         """Wrap an iterator over results.
 
         Args:
             iterator: What takes them.
             rest: Those that were not taken; None when there may be no end of them.
+            cancel: Cancels the tasks of those that were not taken.
         """
         self._iterator = iterator
         self._rest = rest
+        self._cancel = cancel
 
     def __iter__(self) -> Results[_T]:
         return self
@@ -65,6 +67,7 @@ class Results(Iterator[_T], Generic[_T]):
     def close(self) -> None:
         """Take no more results; tasks that have not begun are cancelled."""
         self._iterator.close()  # type: ignore[attr-defined]  # it is a generator
+        self._cancel()  # which one that has not been started does not
 
     def _known(self) -> _Rest:
         if self._rest is None:
@@ -140,7 +143,7 @@ def collect(futures: Sequence[Future[Any]], *, chunks: list[Chunk] | None, end: 
         end: When the last may be there, on the clock of `time.monotonic`, or None.
     """
     rest = _Rest(futures, chunks, end)
-    return Results(_take(rest) if chunks is None else _take_chunks(rest), rest)
+    return Results(_take(rest) if chunks is None else _take_chunks(rest), rest, rest.cancel)
 
 
 def _take(rest: _Rest) -> Iterator[Any]:
@@ -181,54 +184,45 @@ def _take_chunk(future: Future[Any], chunk: Chunk, taken: deque[Any], end: float
 
 
 def collect_ahead(
-    submit: Callable[[Any], Future[Any]],
-    items: Iterator[Any],
-    n_ahead: int,
-    *,
-    is_chunked: bool,
-    end: float | None,
+    source: Iterator[tuple[Chunk | None, Future[Any]]], n_ahead: int, *, end: float | None
 ) -> Results[Any]:
-    """Return the results of items of which at most `n_ahead` are read before their result is taken.
+    """Return the results of tasks of which at most `n_ahead` are submitted before their results are taken.
 
-    The first are read and submitted now.
+    The first are submitted now.
 
     Args:
-        submit: Submits an item.
-        items: The arguments of tasks, or chunks.
+        source: Submits tasks, one each time it is asked: the chunk, if it is one, and the future.
         n_ahead: How many, at least 1.
-        is_chunked: Whether they are chunks.
         end: When the last may be there, on the clock of `time.monotonic`, or None.
     """
-
-    def more(n: int) -> Iterator[tuple[Any, Future[Any]]]:
-        return ((item, submit(item)) for item in itertools.islice(items, n))
-
-    ahead = deque(more(n_ahead))
-    return Results(_take_ahead(ahead, more, end, is_chunked=is_chunked), None)
+    ahead = deque(itertools.islice(source, n_ahead))
+    return Results(_take_ahead(ahead, source, end), None, lambda: _cancel(ahead))
 
 
 def _take_ahead(
-    ahead: deque[tuple[Any, Future[Any]]],
-    more: Callable[[int], Iterator[tuple[Any, Future[Any]]]],
+    ahead: deque[tuple[Chunk | None, Future[Any]]],
+    source: Iterator[tuple[Chunk | None, Future[Any]]],
     end: float | None,
-    *,
-    is_chunked: bool,
 ) -> Iterator[Any]:
     taken: deque[Any] = deque()
     try:
         while ahead:
-            item, future = ahead.popleft()
-            if is_chunked:
-                yield from _take_chunk(future, item, taken, end)
+            chunk, future = ahead.popleft()
+            if chunk is not None:
+                yield from _take_chunk(future, chunk, taken, end)
             else:
                 taken.append(_take_in_time(future, end))
-            del item, future
-            ahead.extend(more(1))
+            del chunk, future
+            ahead.extend(itertools.islice(source, 1))
             while taken:
                 yield taken.popleft()
     finally:
-        for _, future in ahead:
-            future.cancel()
+        _cancel(ahead)
+
+
+def _cancel(ahead: deque[tuple[Chunk | None, Future[Any]]]) -> None:
+    while ahead:
+        ahead.popleft()[1].cancel()
 
 
 def _take_in_time(future: Future[Any], end: float | None) -> Any:

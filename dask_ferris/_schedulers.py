@@ -43,7 +43,7 @@ class AdaptiveScheduler:
 
     Attributes:
         min_workers: Threads that stay once they were needed, at least 1.
-        max_workers: Tasks that may run at once, at least as many; the executor's `max_workers` may not be below it.
+        max_workers: Tasks that may run at once, at least as many; the executor's ``max_workers`` may not be below it.
 
     Raises:
         TypeError: A number is not an int.
@@ -72,7 +72,7 @@ def recommended_workers(kind: str) -> int:
         kind: "cpu_bound" (or "cpu"): one for each usable core. "io_bound" (or "io"): two. "mixed": one and a half.
 
     Raises:
-        TypeError: `kind` is not a str.
+        TypeError: ``kind`` is not a str.
         ValueError: It is none of these.
     """
     factor = _FACTORS[as_choice("kind", kind, list(_FACTORS))]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Team"]
+__all__ = ["Team", "start_break_down"]
 
 _logger = logging.getLogger("concurrent.futures")
 
@@ -21,6 +21,14 @@ _JOIN_LIMIT = 1.0
 class _Post(Protocol):
     def serve(self, initialize: Callable[[], bool] | None, /) -> None:
         """Serve the executor until its end."""
+
+    def break_down(self, why: str, /) -> None:
+        """Fail everything that has not begun."""
+
+
+def start_break_down(post: _Post, why: str) -> None:
+    """Start a thread that fails what an executor has not begun; the native half calls this."""
+    threading.Thread(target=post.break_down, args=(why,), name="ferris-break-down", daemon=True).start()
 
 
 class Team:

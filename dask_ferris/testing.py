@@ -26,7 +26,7 @@ def set_testing(active: bool = True) -> contextlib.AbstractContextManager[None]:
     """Make runs quick and repeatable: no delays between attempts, and one worker, so that tasks start in a fixed order.
 
     It holds from now on, or for a ``with`` statement; for executors that are made and graphs that are run meanwhile.
-    An executor then has one worker whatever its `max_workers`; a graph that is run with `num_workers` keeps it.
+    An executor then has one worker whatever its ``max_workers``; a graph that is run with ``num_workers`` keeps it.
 
     Args:
         active: Whether to begin or to end it.

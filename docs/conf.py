@@ -18,7 +18,11 @@ myst_heading_anchors = 3
 default_role = "py:obj"
 nitpicky = True
 # What other projects describe: their inventories would have to be fetched, or kept here and grow old.
-nitpick_ignore_regex = [("py:.*", r"(concurrent|contextvars|dask|threading)(\..*)?")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(concurrent|contextlib|contextvars|dask|math|queue|threading)(\..*)?"),
+    # The types of any value, and of a `scheduler=`, by the names that the annotations give them.
+    ("py:class", r"_T|Scheduler"),
+]
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -77,7 +77,8 @@ class TestExamples:
 
     def test_main_pages_have_examples(self):
         """The pages that show how to do something are among those that are run."""
-        assert {"README.md", "docs/index.md", "docs/tutorial.md", "docs/guides/use-with-dask.md"} <= {*WITH_EXAMPLES}
+        guides = {f"docs/guides/{path.name}" for path in (DOCS / "guides").glob("*.md")}
+        assert {"README.md", "docs/index.md", "docs/tutorial.md", *guides} <= {*WITH_EXAMPLES}
 
     @pytest.mark.parametrize("name", TEXTS)
     def test_no_example_is_missed(self, name):

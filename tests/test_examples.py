@@ -35,6 +35,33 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
             r"bag:     \{'to': 2, 'be': 2, 'or': 1, 'not': 1, 'that': 1, 'is': 1, 'the': 1, 'question': 1\}",
         ],
     ),
+    "drop_in_executor.py": (
+        [],
+        [
+            r"submit:       \[0, 1, 4, 9, 16\]",
+            r"map:          \[0, 1, 4, 9, 16\]",
+            r"asyncio:      \[0, 1, 4, 9, 16\]",
+            r"library:      10 words",
+            r"computation:  1\.0",
+            r"stages:       196",
+            r"nested:       144",
+            r"held back:    16 of 1000 read at the start, the sum is 333833500",
+            r"Dask:         ran on \{'ours_0'\}",
+            r"statistics:   2 completed, 1 failed",
+        ],
+    ),
+    "priorities_retries_timeouts.py": (
+        [],
+        [
+            r"priorities: urgent, above normal, normal, low",
+            r"retries:    an answer in attempt 3",
+            r" +ConnectionError\('no answer'\): the task .download. failed in each of 3 attempts",
+            r" +FileNotFoundError after 1 attempt",
+            r"timeout:    the task spin took longer than its limit of 0\.05 s in attempt 2",
+            r"resources:  at most 1 call used the GPU at once",
+            r" +the executor has 1\.0 of the resource 'gpu', never 2\.0",
+        ],
+    ),
     "flights.py": (
         ["--rows", "1000"],
         [

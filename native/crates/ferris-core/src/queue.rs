@@ -171,11 +171,13 @@ pub struct Queue<T> {
     free: u32,
     rooms: Vec<Room>,
     len: usize,
+    /// Of them, those that are not at the normal level.
+    n_off_normal: usize,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        let mut queue = Self { entries: Vec::new(), free: NONE, rooms: Vec::new(), len: 0 };
+        let mut queue = Self { entries: Vec::new(), free: NONE, rooms: Vec::new(), len: 0, n_off_normal: 0 };
         queue.add_room();
         queue
     }
@@ -201,6 +203,11 @@ impl<T> Queue<T> {
         self.len == 0
     }
 
+    /// True when some wait at another level than the normal one.
+    pub fn has_levels(&self) -> bool {
+        self.n_off_normal > 0
+    }
+
     /// True when none waits in this room.
     pub fn is_room_empty(&self, room: u32) -> bool {
         self.rooms[room as usize].len == 0
@@ -217,6 +224,7 @@ impl<T> Queue<T> {
         self.link(index, before);
         self.rooms[room as usize].len += 1;
         self.len += 1;
+        self.n_off_normal += usize::from(priority != Priority::NORMAL);
         place
     }
 
@@ -230,6 +238,13 @@ impl<T> Queue<T> {
     pub fn pop(&mut self, room: u32, end: End) -> Option<T> {
         let (_, list) = self.rooms[room as usize].top()?;
         self.take(if end == End::Oldest { list.head } else { list.tail })
+    }
+
+    /// The task that [`Queue::pop`] would take.
+    pub fn peek(&self, room: u32, end: End) -> Option<&T> {
+        let (_, list) = self.rooms[room as usize].top()?;
+        let index = if end == End::Oldest { list.head } else { list.tail };
+        self.entries[index as usize].item.as_ref()
     }
 
     /// Takes the task at a place, unless it is gone.
@@ -294,10 +309,12 @@ impl<T> Queue<T> {
     ) -> (Priority, u32) {
         self.unlink(index);
         let entry = &mut self.entries[index as usize];
+        self.n_off_normal -= usize::from(entry.priority != Priority::NORMAL);
         while entry.n_raised < n_steps && entry.priority < top {
             entry.priority = entry.priority.raised();
             entry.n_raised += 1;
         }
+        self.n_off_normal += usize::from(entry.priority != Priority::NORMAL);
         let Entry { room, priority, since, .. } = *entry;
         let from = if last.0 == priority { last.1 } else { NONE };
         let before = self.last_not_after(room as usize, priority, from, since);
@@ -346,6 +363,7 @@ impl<T> Queue<T> {
         self.free = index;
         self.rooms[entry.room as usize].len -= 1;
         self.len -= 1;
+        self.n_off_normal -= usize::from(entry.priority != Priority::NORMAL);
         entry.item.take()
     }
 

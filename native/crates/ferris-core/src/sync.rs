@@ -8,7 +8,8 @@ pub use loom::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
 #[cfg(not(loom))]
 pub use std::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
 
-use std::sync::PoisonError;
+/// What both libraries return for a lock whose holder has panicked: a type, not an operation.
+pub use std::sync::PoisonError;
 use std::time::Duration;
 
 #[cfg(loom)]

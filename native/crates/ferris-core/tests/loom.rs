@@ -6,9 +6,13 @@
 #![cfg(loom)]
 
 use ferris_core::bell::Bell;
+use ferris_core::crew::{Accepted, Crew, NO_RESOURCES, Next as Turn, Seat, Settings, Sharing};
 use ferris_core::graph::{Builder, Graph};
 use ferris_core::pool::{Demand, Pool, Ticket};
+use ferris_core::queue::Priority;
+use ferris_core::reentrant::{Owner, Reentrant};
 use ferris_core::run::{Hands, Outcome, Run};
+use ferris_core::stage::{Held, Stage, StageWord};
 use ferris_core::width::{Policy, Step, Width};
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -360,5 +364,167 @@ fn a_withdrawn_ticket_lets_go_of_its_run() {
         thread.join().unwrap();
         assert_eq!(1, std::sync::Arc::strong_count(&run));
         assert!(ticket.look(|_| ()).is_none());
+    });
+}
+
+// ---- Executors
+
+/// An executor whose tasks are numbers of flags to raise.
+struct Office {
+    crew: Crew<usize>,
+    raised: [AtomicUsize; 2],
+}
+
+impl Office {
+    fn new(n_workers: usize) -> Arc<Self> {
+        let settings = Settings {
+            n_workers,
+            n_kept: n_workers,
+            most_spare: 1,
+            most_queued: usize::MAX,
+            aging: Duration::ZERO,
+            sharing: Sharing::OneQueue,
+            capacity: Vec::new(),
+        };
+        Arc::new(Self { crew: Crew::new(settings), raised: Default::default() })
+    }
+
+    fn submit(me: &Arc<Self>, task: usize) {
+        let accepted = me.crew.submit(Seat::OUTSIDE, NO_RESOURCES, Priority::NORMAL, task);
+        let Accepted { starts, .. } = accepted.expect("it is open");
+        if starts {
+            Self::start(me);
+        }
+    }
+
+    fn start(me: &Arc<Self>) {
+        let office = Arc::clone(me);
+        thread::spawn(move || Self::serve(&office));
+    }
+
+    /// The life of a worker; task 1 is waited for by task 0 where there is one worker.
+    fn serve(me: &Arc<Self>) {
+        let seat = me.crew.sign_on();
+        let mut next = me.crew.first(seat);
+        loop {
+            next = match next {
+                Turn::Leave => return,
+                Turn::Wait => {
+                    if !me.crew.wait(seat) {
+                        return;
+                    }
+                    me.crew.first(seat)
+                }
+                Turn::Work(turn) => {
+                    if turn.item == 0 && me.crew.settings().n_workers == 1 {
+                        Self::lend_while_waiting(me);
+                    }
+                    me.raised[turn.item].fetch_add(1, Ordering::Relaxed);
+                    me.crew.next(seat, turn.group)
+                }
+            }
+        }
+    }
+
+    fn lend_while_waiting(me: &Arc<Self>) {
+        if me.crew.lend().expect("one thread may stand in") {
+            Self::start(me);
+        }
+        while me.raised[1].load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        me.crew.take_back();
+    }
+
+    fn finish(&self) {
+        self.crew.close(false);
+        while !self.crew.wait_until_gone(LONG) {}
+        let raised = self.raised.each_ref().map(|flag| flag.load(Ordering::Relaxed));
+        assert_eq!([1, 1], raised, "each task runs once");
+    }
+}
+
+#[test]
+fn tasks_of_an_executor_are_done_and_its_threads_go() {
+    loom::model(|| {
+        let office = Office::new(2);
+        Office::submit(&office, 0);
+        Office::submit(&office, 1);
+        office.finish();
+    });
+}
+
+#[test]
+fn a_worker_that_has_nothing_to_do_is_called() {
+    loom::model(|| {
+        let office = Office::new(2);
+        Office::submit(&office, 0);
+        while office.raised[0].load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        Office::submit(&office, 1);
+        office.finish();
+    });
+}
+
+#[test]
+fn a_worker_that_waits_lends_its_slot_to_the_task_it_waits_for() {
+    loom::model(|| {
+        let office = Office::new(1);
+        Office::submit(&office, 0);
+        Office::submit(&office, 1);
+        office.finish();
+    });
+}
+
+#[test]
+fn who_ends_a_future_sees_who_wants_to_be_told_or_is_seen() {
+    loom::model(|| {
+        let stage = Arc::new(StageWord::default());
+        let list = Arc::new(Mutex::new((false, false))); // listed, told
+        let observer = {
+            let (stage, list) = (Arc::clone(&stage), Arc::clone(&list));
+            thread::spawn(move || {
+                let mut list = list.lock().unwrap();
+                let is_over = stage.observe().is_over();
+                list.0 = !is_over;
+                is_over
+            })
+        };
+        if stage.leave(Stage::Pending, Stage::Finished) == Err(Held::Observed) {
+            let mut list = list.lock().unwrap();
+            assert!(stage.shift(Stage::Pending, Stage::Finished));
+            list.1 = list.0;
+        }
+        let has_seen = observer.join().unwrap();
+        let (is_listed, was_told) = *list.lock().unwrap();
+        assert_eq!(Stage::Finished, stage.get());
+        assert!(has_seen != is_listed && was_told == is_listed);
+    });
+}
+
+#[test]
+fn a_thread_that_sleeps_for_a_lock_is_woken() {
+    loom::model(|| {
+        let reentrant = Arc::new(Reentrant::default());
+        let is_taken = Arc::new(AtomicBool::new(false));
+        let take = |number: usize, reentrant: &Reentrant, is_taken: &AtomicBool| {
+            let me = Owner::numbered(number);
+            while !reentrant.try_acquire(me) {
+                if reentrant.enlist() {
+                    ferris_core::sync::park(LONG);
+                }
+            }
+            assert!(reentrant.try_acquire(me), "its owner takes it again");
+            assert!(!is_taken.swap(true, Ordering::Relaxed), "one at a time");
+            is_taken.store(false, Ordering::Relaxed);
+            assert!(reentrant.release(me) && reentrant.release(me));
+        };
+        let other = {
+            let (reentrant, is_taken) = (Arc::clone(&reentrant), Arc::clone(&is_taken));
+            thread::spawn(move || take(0, &reentrant, &is_taken))
+        };
+        take(1, &reentrant, &is_taken);
+        other.join().unwrap();
     });
 }

@@ -7,8 +7,9 @@ pub const LIGHT_BLOCK: usize = 2048;
 
 /// Such blocks that are worth a thread.
 ///
-/// They take some 75 µs.  Measured: of 128, two threads make as much as one, because starting one takes 30 µs.
-pub const LIGHT_BLOCKS_FOR_A_THREAD: usize = 96;
+/// They take some 0.8 ms.  On an idle machine a second thread pays from 96 on, as starting one takes 30 µs; on a busy one
+/// it may come milliseconds late, which is more than it could save.
+pub const LIGHT_BLOCKS_FOR_A_THREAD: usize = 1024;
 
 /// What is done to a block of elements.
 pub trait Reduction: Sync {

@@ -1,7 +1,7 @@
 //! Attempts at tasks that have a policy: their limits of time, and what follows when they fail.
 
 use ferris_core::stage::Stage;
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{import_exception, intern};
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use crate::call;
 use crate::future::{self, Future};
+use crate::newborn;
 use crate::policy::Policy;
 use crate::task::{self, Task};
 use crate::timer;
-use crate::watch::{self, Overdue, Watch};
+use crate::watch::{self, Left, Overdue, Watch};
 
 import_exception!(dask_ferris.exceptions, TaskTimeoutError);
 
@@ -34,6 +35,7 @@ pub enum Ran {
 pub fn run(future: &Bound<'_, Future>, task: &Task, policy: &Policy, watch: Option<&Watch>) -> PyResult<Ran> {
     let py = future.py();
     if !future.get().begin() {
+        task.office.count_repeated(); // it was counted as begun, and is cancelled
         return Ok(Ran::Ended);
     }
     task.begin_attempt();
@@ -41,15 +43,18 @@ pub fn run(future: &Bound<'_, Future>, task: &Task, policy: &Policy, watch: Opti
     if let Some((watch, limit)) = timed {
         watch.enter(future, limit);
     }
-    let mut is_ours = true;
-    let mut leave = || is_ours = timed.is_none_or(|(watch, _)| watch.leave());
+    let mut left = Left::InTime;
+    let mut leave = || left = timed.map_or(Left::InTime, |(watch, _)| watch.leave(py));
     let outcome = task.call_again(py, &mut leave);
-    if !is_ours {
-        return Ok(Ran::Overdue);
-    }
+    let outcome = match left {
+        Left::Overtaken => return Ok(Ran::Overdue),
+        Left::Late => Err(timeout_error(py, task, policy)),
+        Left::InTime => outcome,
+    };
     match outcome {
         Ok(value) => {
             task.clear(py);
+            task.clear_error(py);
             task::finish(future, task, Ok(value))?;
         }
         Err(error) => fail(future, task, policy, error)?,
@@ -61,16 +66,40 @@ pub fn run(future: &Bound<'_, Future>, task: &Task, policy: &Policy, watch: Opti
 fn fail(future: &Bound<'_, Future>, task: &Task, policy: &Policy, error: PyErr) -> PyResult<()> {
     let py = future.py();
     let exception = error.value(py).clone();
-    if let Some(delay) = delay_after(policy, &exception, task.n_attempts())? {
-        task.set_last_error(exception.into_any());
+    let delay = match delay_after(policy, &exception, task.n_attempts()) {
+        Ok(delay) => delay,
+        Err(problem) => {
+            // What was to be decided can not be: the future fails with why.
+            problem.set_cause(py, Some(error));
+            drop_call(future, task);
+            return task::finish(future, task, Err(problem));
+        }
+    };
+    if let Some(delay) = delay {
+        let old = task.set_last_error(exception.into_any());
+        drop_objects(future, task, old.into_iter().collect());
         repeat(future, task, delay);
         return Ok(());
     }
     if policy.retry.is_some() && task.n_attempts() > 1 {
         note_attempts(&exception, task.n_attempts(), policy);
     }
-    task.clear(py);
+    drop_call(future, task);
     task::finish(future, task, Err(error))
+}
+
+fn drop_call(future: &Bound<'_, Future>, task: &Task) {
+    drop_objects(future, task, task.take_all(future.py()));
+}
+
+/// Drops objects, which may take long; on the timer's thread that is left to a worker.
+fn drop_objects<'py>(future: &Bound<'py, Future>, task: &Task, objects: Vec<Bound<'py, PyAny>>) {
+    if future::is_deferring(future)
+        && !objects.is_empty()
+        && let Ok(litter) = future::litter(future.py(), objects)
+    {
+        task.office.send_errand(&litter);
+    }
 }
 
 fn delay_after(
@@ -83,7 +112,11 @@ fn delay_after(
     let delay_after = call::get_attr(retry.bind(py), intern!(py, "delay_after"))?;
     let n_attempts = n_attempts.into_pyobject(py)?;
     let delay: Option<f64> = call::call(&delay_after, [error.as_any(), n_attempts.as_any()])?.extract()?;
-    Ok(delay.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+    let seconds = |seconds| {
+        let text = || PyValueError::new_err(format!("the delay after an attempt can not be {seconds} s"));
+        Duration::try_from_secs_f64(seconds).map_err(|_| text())
+    };
+    delay.map(seconds).transpose()
 }
 
 fn note_attempts(error: &Bound<'_, PyBaseException>, n_attempts: u32, policy: &Policy) {
@@ -99,31 +132,23 @@ fn note_attempts(error: &Bound<'_, PyBaseException>, n_attempts: u32, policy: &P
 /// Has the task attempted again, after a delay.
 fn repeat(future: &Bound<'_, Future>, task: &Task, delay: Duration) {
     if !future.get().repeat() {
-        return; // a user has set a result
+        return task.office.count(true); // a user has set a result
     }
     task.office.count_repeated();
     task.office.crew.expect_again();
-    task.office.remember_waiting(future);
     if delay.is_zero() {
-        begin_again(future);
-    } else {
-        timer::repeat(future, delay);
-    }
-}
-
-/// The delay is over.
-pub fn begin_again(future: &Bound<'_, Future>) {
-    if let Some(task) = future.get().task()
-        && task.office.forget_waiting_kept(future)
-    {
         task.office.admit(future, task);
+    } else {
+        let number = task.office.remember_waiting(future);
+        timer::repeat(future.py(), &task.office, number, delay);
     }
 }
 
 /// Ends an attempt whose time is up, unless it has ended; its thread is left to itself.
 pub fn end_overdue(py: Python<'_>, watch: &Arc<Watch>, time: u64) {
+    let may_interrupt = newborn::wait_for_births(py);
     let interrupt = watch::interrupt_class(py);
-    let overdue = interrupt.map(|interrupt| watch.overtake(py, time, &interrupt));
+    let overdue = interrupt.map(|interrupt| watch.overtake(time, may_interrupt.then_some(&interrupt)));
     let ended = overdue.and_then(|overdue| overdue.map_or(Ok(()), |overdue| end(py, watch, &overdue)));
     if let Err(error) = ended {
         error.write_unraisable(py, None);
@@ -133,16 +158,18 @@ pub fn end_overdue(py: Python<'_>, watch: &Arc<Watch>, time: u64) {
 fn end(py: Python<'_>, watch: &Arc<Watch>, overdue: &Overdue) -> PyResult<()> {
     let office = &watch.office;
     let future = overdue.future.bind(py);
-    if office.crew.abandon(overdue.has_lent) {
-        office.start_thread(py);
-    }
+    // First what becomes of the task, so that nobody takes the executor for done; then its callbacks, which a worker that
+    // comes in the place of this one runs before anything else.
     let ended = match future.get().task().and_then(|task| Some((task, task.policy.as_deref()?))) {
         Some((task, policy)) => fail_late(future, task, policy),
         None => Ok(()),
     };
+    if office.crew.abandon(overdue.slot) {
+        office.start_thread(py);
+    }
     let n_stuck = timer::watches().iter().filter(|watch| watch.is_stuck(office, STUCK)).count();
     if n_stuck > office.most_abandoned() {
-        office.break_down(py, &format!("{n_stuck} threads are stuck in tasks whose time was up"));
+        office.start_break_down(py, &format!("{n_stuck} threads are stuck in tasks whose time was up"));
     }
     ended
 }
@@ -150,7 +177,7 @@ fn end(py: Python<'_>, watch: &Arc<Watch>, overdue: &Overdue) -> PyResult<()> {
 /// As [`fail`], for an attempt whose time is up.
 fn fail_late(future: &Bound<'_, Future>, task: &Task, policy: &Policy) -> PyResult<()> {
     let error = timeout_error(future.py(), task, policy);
-    future::defer_callbacks(|| fail(future, task, policy, error))?;
+    future::defer_callbacks(future, || fail(future, task, policy, error))?;
     if future.get().stage() == Stage::Finished && future.get().has_callbacks() {
         task.office.send_errand(future);
     }

@@ -13,8 +13,7 @@ use std::time::Duration;
 use crate::call;
 use crate::error;
 use crate::future::Future;
-use crate::interpreter;
-use crate::office::{Office, Terms};
+use crate::office::{self, Office, Terms};
 use crate::policy::Policy;
 
 /// What an executor is: one with threads of its own, or a view that carries a policy to another's.
@@ -56,7 +55,8 @@ impl Executor {
         self.0.get().ok_or_else(|| PyRuntimeError::new_err(text))
     }
 
-    fn parts(&self) -> PyResult<(&Arc<Office>, Option<&Arc<Policy>>)> {
+    /// What its threads and futures know of it, and the policy it carries.
+    pub fn parts(&self) -> PyResult<(&Arc<Office>, Option<&Arc<Policy>>)> {
         match self.own()? {
             // SAFETY: it is freed with `self` only.
             Own::Office(office) => Ok((unsafe { &*office.load(Ordering::Acquire) }, None)),
@@ -64,8 +64,7 @@ impl Executor {
         }
     }
 
-    /// What its threads and futures know of it.
-    pub fn office(&self) -> PyResult<&Arc<Office>> {
+    fn office(&self) -> PyResult<&Arc<Office>> {
         Ok(self.parts()?.0)
     }
 
@@ -104,9 +103,9 @@ impl Executor {
         Self::default()
     }
 
-    /// Schedule `fn(*args, **kwargs)` and return its future.
+    /// Schedule ``fn(*args, **kwargs)`` and return its future.
     ///
-    /// All keywords are the function's own, but for `priority` when its value is a `TaskPriority` and the function has no
+    /// All keywords are the function's own, but for ``priority`` when its value is a `TaskPriority` and the function has no
     /// parameter of that name. A future of this package among the arguments, directly or in a list, tuple, set or dict,
     /// is waited for without a thread, and the function gets its result.
     ///
@@ -119,10 +118,10 @@ impl Executor {
     ///     The future, of type `dask_ferris.Future`.
     ///
     /// Raises:
-    ///     TypeError: `fn` cannot be called.
+    ///     TypeError: ``fn`` cannot be called.
     ///     PoolClosedError: The executor was shut down.
     ///     BrokenPoolError: The executor is broken.
-    ///     QueueFullError: `max_queued` tasks wait, and `on_full` is "raise" or this is one of the executor's own threads.
+    ///     QueueFullError: ``max_queued`` tasks wait, and ``on_full`` is "raise" or this is one of the executor's own threads.
     #[pyo3(signature = (r#fn, /, *args, **kwargs))]
     fn submit<'py>(
         &self,
@@ -147,7 +146,7 @@ impl Executor {
 
     /// Make this an executor with threads of its own.
     fn _open(&self, terms: Terms) -> PyResult<()> {
-        let office = Arc::new(Office::new(terms));
+        let office = office::open(terms);
         self.set(Own::Office(AtomicPtr::new(Box::into_raw(Box::new(office)))))
     }
 
@@ -183,16 +182,7 @@ impl Executor {
 
     /// Wait until all is done and every thread has gone, those abandoned apart.
     fn _wait_until_gone(&self, py: Python<'_>) -> PyResult<()> {
-        let office = self.office()?;
-        if office.check_fork().is_err() {
-            return Ok(());
-        }
-        while !office.crew.wait_until_gone(Duration::ZERO) {
-            interpreter::wait_a_slice(py, |limit| {
-                office.crew.wait_until_gone(limit);
-            })?;
-        }
-        Ok(())
+        self.office()?.wait_until_gone(py)
     }
 
     /// Fail what has not begun, and accept nothing more.
@@ -204,7 +194,7 @@ impl Executor {
     /// Have threads of its own in the child of a fork.
     fn _renew(&self, py: Python<'_>) -> PyResult<()> {
         if let Own::Office(place) = self.own()? {
-            let new = Arc::new(self.office()?.anew(py));
+            let new = self.office()?.anew(py);
             // The old one is leaked: what it has may be in the hands of threads that are not there.
             place.store(Box::into_raw(Box::new(new)), Ordering::Release);
         }

@@ -47,6 +47,8 @@ pub struct More {
     pub listeners: Vec<Thread>,
     /// Of `concurrent.futures.wait` and `as_completed`.
     pub waiters: Vec<Py<PyAny>>,
+    /// To be dropped by whoever runs the callbacks.
+    litter: Vec<Py<PyAny>>,
 }
 
 /// The base of `dask_ferris.Future`.
@@ -252,7 +254,11 @@ fn leave_observed(future: &Bound<'_, Future>, from: Stage, to: Stage) -> PyResul
         let Some(more) = more.as_deref_mut() else { return Ok(Vec::new()) };
         more.sleepers.drain(..).chain(more.listeners.drain(..)).for_each(|thread| thread.unpark());
         let waiters: Vec<_> = more.waiters.iter().map(|waiter| waiter.clone_ref(py)).collect();
-        let callbacks = if DEFERS.get() { Vec::new() } else { std::mem::take(&mut more.callbacks) };
+        let callbacks = if DEFERS.get() == future.as_ptr() as usize {
+            Vec::new()
+        } else {
+            std::mem::take(&mut more.callbacks)
+        };
         (callbacks, waiters)
     };
     let told = match to {
@@ -268,22 +274,37 @@ fn leave_observed(future: &Bound<'_, Future>, from: Stage, to: Stage) -> PyResul
 }
 
 thread_local! {
-    /// Callbacks are left with the futures that end.
-    static DEFERS: Cell<bool> = const { Cell::new(false) };
+    /// The future whose callbacks are left with it when it ends, by address.
+    static DEFERS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Does something with the callbacks of futures that end left to [`run_deferred`].
-pub fn defer_callbacks<R>(work: impl FnOnce() -> R) -> R {
-    DEFERS.set(true);
+/// Does something with the callbacks of a future, if it ends, left to [`run_deferred`].
+pub fn defer_callbacks<R>(future: &Bound<'_, Future>, work: impl FnOnce() -> R) -> R {
+    DEFERS.set(future.as_ptr() as usize);
     let result = work();
-    DEFERS.set(false);
+    DEFERS.set(0);
     result
 }
 
-/// Runs callbacks that were left.
+/// True while the callbacks of a future are left: its thread is not to do anything that may take long.
+pub fn is_deferring(future: &Bound<'_, Future>) -> bool {
+    DEFERS.get() == future.as_ptr() as usize
+}
+
+/// A future that has ended, for [`run_deferred`] to drop some objects.
+pub fn litter<'py>(py: Python<'py>, objects: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, Future>> {
+    let bin = Bound::new(py, Future::default())?;
+    bin.get().stage.force(Stage::Finished);
+    bin.get().more().get_or_insert_default().litter = objects.into_iter().map(Bound::unbind).collect();
+    Ok(bin)
+}
+
+/// Runs callbacks that were left, and drops what was.
 pub fn run_deferred(future: &Bound<'_, Future>) -> PyResult<()> {
-    let callbacks = future.get().more().as_deref_mut().map(|more| std::mem::take(&mut more.callbacks));
-    run_callbacks(future, callbacks.unwrap_or_default())
+    let take = |more: &mut Box<More>| (std::mem::take(&mut more.callbacks), std::mem::take(&mut more.litter));
+    let (callbacks, litter) = future.get().more().as_mut().map(take).unwrap_or_default();
+    drop(litter);
+    run_callbacks(future, callbacks)
 }
 
 /// Runs callbacks in order; what one of them raises is logged, and does not keep the others from running.
@@ -341,6 +362,7 @@ pub fn sleep_until_over(py: Python<'_>, future: &Future, limit: Option<Duration>
         if future.stage().is_over() {
             break slept.map(|()| true);
         }
+        let slept = slept.and_then(|()| station::check_time(py));
         if let Err(error) = slept.and_then(|()| future.task().map_or(Ok(()), Task::check_fork)) {
             break Err(error);
         }
@@ -430,16 +452,21 @@ impl Future {
             return match Self::stage_shown(slf) {
                 Stage::Running | Stage::Finished => Ok(false),
                 Stage::Cancelled | Stage::Notified => Ok(true),
-                Stage::Pending => match me.task() {
-                    Some(task) => {
-                        if !task.withdraw(slf) {
-                            continue;
-                        }
-                        // Nobody will come past the future and notify those who wait.
-                        end(slf, Stage::Pending, Stage::Notified).map(|()| true)
+                Stage::Pending => {
+                    // Nobody will come past the future of a task and notify those who wait.
+                    let to = if me.task().is_some() { Stage::Notified } else { Stage::Cancelled };
+                    if let Some(task) = me.task() {
+                        task.withdraw(slf);
                     }
-                    None => end(slf, Stage::Pending, Stage::Cancelled).map(|()| true),
-                },
+                    let ended = end(slf, Stage::Pending, to);
+                    if !me.is_cancelled() {
+                        continue; // a worker was faster
+                    }
+                    if let Some(task) = me.task() {
+                        task.office.note_cancelled(slf);
+                    }
+                    ended.map(|()| true)
+                }
             };
         }
     }
@@ -498,7 +525,8 @@ impl Future {
     /// The exception of the last attempt that failed, or None.
     #[getter]
     fn last_error<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.exception.get(py).or_else(|| self.task().and_then(|task| task.last_error(py)))
+        let of_task = || self.task().and_then(|task| task.last_error(py));
+        self.exception.get(py).or_else(of_task)
     }
 
     // What the standard library reaches into.
@@ -616,6 +644,7 @@ impl Future {
         }
         if let Some(task) = self.task() {
             task.clear(py);
+            task.clear_error(py);
         }
     }
 }

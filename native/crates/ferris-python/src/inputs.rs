@@ -1,13 +1,20 @@
 //! Futures among the arguments of a call: it begins when they have ended, and gets their results.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple, PyType};
-use std::collections::HashSet;
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::future::{self, CancelledError, Future};
 use crate::task::Task;
+
+thread_local! {
+    /// Inputs that have ended and were not counted.
+    static ENDED: RefCell<VecDeque<(Arc<Inputs>, Py<Future>)>> = const { RefCell::new(VecDeque::new()) };
+    static IS_COUNTING: Cell<bool> = const { Cell::new(false) };
+}
 
 /// How many inputs a task still waits for.
 pub struct Inputs {
@@ -31,7 +38,21 @@ impl Inputs {
     }
 
     /// One input has ended.
-    pub fn count_down(&self, input: &Bound<'_, Future>) {
+    ///
+    /// That may end the task, which may be the input of another, and so on: one after the other, not one within the other.
+    pub fn count_down(self: &Arc<Self>, input: &Bound<'_, Future>) {
+        let py = input.py();
+        ENDED.with_borrow_mut(|ended| ended.push_back((Arc::clone(self), input.clone().unbind())));
+        if IS_COUNTING.replace(true) {
+            return; // whoever counts comes to it
+        }
+        while let Some((inputs, input)) = ENDED.with_borrow_mut(VecDeque::pop_front) {
+            inputs.count_now(input.bind(py));
+        }
+        IS_COUNTING.set(false);
+    }
+
+    fn count_now(&self, input: &Bound<'_, Future>) {
         let py = input.py();
         if let Some(error) = failure(input) {
             self.fail(py, error);
@@ -72,6 +93,7 @@ fn begin(future: &Bound<'_, Future>, task: &Task) {
         Ok(()) => task.office.admit(future, task),
         Err(error) => {
             task.office.crew.forget_pending();
+            task.clear(future.py());
             end_with(future, task, error);
         }
     }
@@ -101,8 +123,9 @@ fn failure(input: &Bound<'_, Future>) -> Option<PyErr> {
 fn with_results(py: Python<'_>, task: &Task) -> PyResult<()> {
     let (args, kwargs) = task.arguments(py);
     if let Some(args) = args {
-        let kwargs = kwargs.map(|kwargs| replace(&kwargs)).transpose()?;
-        task.set_arguments(replace(&args)?, kwargs);
+        let mut replacement = Replacement::default();
+        let kwargs = kwargs.map(|kwargs| replacement.of(&kwargs)).transpose()?;
+        task.set_arguments(replacement.of(&args)?, kwargs);
     }
     Ok(())
 }
@@ -130,11 +153,15 @@ pub fn find_of<'py>(py: Python<'py>, task: &Task) -> PyResult<Vec<Bound<'py, Fut
     args.map_or_else(|| Ok(Vec::new()), |args| find(&args, kwargs.as_ref()))
 }
 
+/// Containers within containers are looked into so deep.  Guessed: deeper ones are data, not arguments.
+const MAX_NESTING: usize = 64;
+
 #[derive(Default)]
 struct Search<'py> {
     found: Vec<Bound<'py, Future>>,
     /// Containers that have been looked into: they may contain themselves.
     seen: HashSet<usize>,
+    nesting: usize,
 }
 
 impl<'py> Search<'py> {
@@ -151,11 +178,22 @@ impl<'py> Search<'py> {
     }
 
     fn look_into(&mut self, container: &Bound<'py, PyAny>) -> PyResult<()> {
-        if container.len()? == 0 || !self.seen.insert(container.as_ptr() as usize) {
+        if self.nesting == MAX_NESTING
+            || container.len()? == 0
+            || !self.seen.insert(container.as_ptr() as usize)
+        {
             return Ok(());
         }
+        self.nesting += 1;
+        let looked = self.look_at_items(container);
+        self.nesting -= 1;
+        looked
+    }
+
+    fn look_at_items(&mut self, container: &Bound<'py, PyAny>) -> PyResult<()> {
         if let Ok(dict) = container.cast_exact::<PyDict>() {
-            for (_, value) in dict {
+            // The values at this moment: what is run meanwhile may change the dict.
+            for value in dict.values() {
                 self.look_at(&value)?;
             }
             return Ok(());
@@ -175,25 +213,59 @@ fn is_container(object: &Bound<'_, PyAny>) -> bool {
         || object.is_exact_instance_of::<PyFrozenSet>()
 }
 
-/// The object with results in the place of futures; a container that has none is left as it is.
-fn replace<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = object.py();
-    if let Ok(future) = object.cast::<Future>() {
-        return Ok(future.get().value(py).unwrap_or_else(|| object.clone()));
-    }
-    if !is_container(object) || !holds_future(object)? {
-        return Ok(object.clone());
-    }
-    if let Ok(dict) = object.cast_exact::<PyDict>() {
-        let copy = PyDict::new(py);
-        for (key, value) in dict {
-            crate::call::set_item(&copy, &key, &replace(&value)?)?;
+/// Makes copies with results in the place of futures.
+#[derive(Default)]
+struct Replacement<'py> {
+    /// Copies by the address of the container: one that is met again, perhaps within itself, has one copy.
+    copies: HashMap<usize, Bound<'py, PyAny>>,
+    nesting: usize,
+}
+
+impl<'py> Replacement<'py> {
+    /// The object, or its copy; a container that has no futures is left as it is.
+    fn of(&mut self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(future) = object.cast::<Future>() {
+            return Ok(future.get().value(object.py()).unwrap_or_else(|| object.clone()));
         }
-        return Ok(copy.into_any());
+        if !is_container(object) || self.nesting == MAX_NESTING || !holds_future(object)? {
+            return Ok(object.clone());
+        }
+        if let Some(copy) = self.copies.get(&(object.as_ptr() as usize)) {
+            return Ok(copy.clone());
+        }
+        self.nesting += 1;
+        let copy = self.copy(object);
+        self.nesting -= 1;
+        copy
     }
-    let items = object.try_iter()?.map(|item| replace(&item?)).collect::<PyResult<Vec<_>>>()?;
-    let kind: Bound<'py, PyType> = object.get_type();
-    crate::call::call(kind.as_any(), [PyList::new(py, items)?.as_any()])
+
+    /// Lists and dicts are known before they are filled: a circle goes through one of them.
+    fn copy(&mut self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, address) = (object.py(), object.as_ptr() as usize);
+        if let Ok(dict) = object.cast_exact::<PyDict>() {
+            let copy = PyDict::new(py);
+            self.copies.insert(address, copy.clone().into_any());
+            for item in dict.items() {
+                let (key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item.extract()?;
+                crate::call::set_item(&copy, &key, &self.of(&value)?)?;
+            }
+            return Ok(copy.into_any());
+        }
+        let items = PyList::empty(py);
+        let is_list = object.is_exact_instance_of::<PyList>();
+        if is_list {
+            self.copies.insert(address, items.clone().into_any());
+        }
+        for item in object.try_iter()? {
+            items.append(self.of(&item?)?)?;
+        }
+        if is_list {
+            return Ok(items.into_any());
+        }
+        let copy = crate::call::call(object.get_type().as_any(), [items.as_any()])?;
+        self.copies.insert(address, copy.clone());
+        Ok(copy)
+    }
 }
 
 fn holds_future(container: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -16,6 +16,7 @@
 //! | [`executor`], [`office`], [`station`] | an executor as Python has it, as its threads have it; what a waiting worker does |
 //! | [`future`], [`condition`], [`task`], [`inputs`], [`policy`] | a future, its lock, its call, the futures it takes, how it is run |
 //! | [`attempt`], [`watch`], [`timer`] | attempts at tasks with a policy; their limits; what is to happen at a time |
+//! | [`newborn`] | threads that an interrupt must not meet |
 //! | [`slot`], [`collector`] | a reference that may come and go; what the garbage collector need not look at |
 //! | [`interpreter`], [`call`] | waiting without the GIL; calling Python so that exit is safe |
 //! | [`error`] | the package's exceptions |
@@ -39,6 +40,7 @@ mod interpret;
 mod interpreter;
 mod keys;
 mod lower;
+mod newborn;
 mod office;
 mod options;
 mod policy;
@@ -76,7 +78,7 @@ mod _native {
     #[pymodule_export]
     use super::get::{Summary, compile_only, get};
     #[pymodule_export]
-    use super::office::begin_exit;
+    use super::office::finish_executors;
     #[pymodule_export]
     use super::pool::{close_pool, forget_pool, serve, statistics};
     #[pymodule_export]

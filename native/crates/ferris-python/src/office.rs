@@ -10,16 +10,16 @@ use ferris_core::stage::Stage;
 use ferris_core::width::{Step, Watch as RunWatch};
 use pyo3::import_exception;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::attempt::{self, Ran};
 use crate::call;
-use crate::error::InternalError;
+use crate::error::{self, InternalError};
 use crate::future::{self, Future};
 use crate::inputs::{self, Inputs};
 use crate::interpreter;
@@ -96,19 +96,54 @@ impl Terms {
     }
 }
 
+/// Futures that wait, by number and by address.
+#[derive(Default)]
+struct Waiting {
+    futures: HashMap<u64, Py<Future>>,
+    numbers: HashMap<usize, u64>,
+    n_before: u64,
+}
+
+impl Waiting {
+    fn add(&mut self, future: &Bound<'_, Future>) -> u64 {
+        self.n_before += 1;
+        self.futures.insert(self.n_before, future.clone().unbind());
+        self.numbers.insert(future.as_ptr() as usize, self.n_before);
+        self.n_before
+    }
+
+    fn take(&mut self, future: &Bound<'_, Future>) -> Option<Py<Future>> {
+        let number = self.numbers.remove(&(future.as_ptr() as usize))?;
+        self.futures.remove(&number)
+    }
+
+    fn take_numbered(&mut self, number: u64) -> Option<Py<Future>> {
+        let future = self.futures.remove(&number)?;
+        self.numbers.remove(&(future.as_ptr() as usize));
+        Some(future)
+    }
+
+    fn drain(&mut self) -> Vec<Py<Future>> {
+        self.numbers.clear();
+        self.futures.drain().map(|(_, future)| future).collect()
+    }
+}
+
 /// One executor, as its threads and futures know it.
 pub struct Office {
     pub crew: Crew<Py<Future>>,
     terms: Terms,
     generation: usize,
-    /// Futures whose tasks were accepted and are not in the queue, by address.
-    waiting: Mutex<HashMap<usize, Py<Future>>>,
+    /// Futures whose tasks were accepted and are not in the queue.
+    waiting: Mutex<Waiting>,
     requests: Mutex<Vec<Request>>,
     broken: OnceLock<String>,
+    /// What the crew knows too, for the child of a fork, which must not take the lock of the crew.
+    is_closed: AtomicBool,
 }
 
 impl Office {
-    pub fn new(terms: Terms) -> Self {
+    fn new(terms: Terms) -> Self {
         Self {
             crew: Crew::new(terms.settings()),
             terms,
@@ -116,14 +151,20 @@ impl Office {
             waiting: Mutex::default(),
             requests: Mutex::default(),
             broken: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
         }
     }
 
     /// An office of the same kind, for the child of a fork.
-    pub fn anew(&self, py: Python<'_>) -> Self {
-        let new = Self::new(self.terms.copy(py));
+    pub fn anew(&self, py: Python<'_>) -> Arc<Self> {
+        let new = register(Self::new(self.terms.copy(py)));
         for request in self.requests().iter() {
             new.group(request);
+        }
+        if let Some(why) = self.broken() {
+            new.break_down(py, why);
+        } else if self.is_closed.load(Ordering::Relaxed) {
+            new.crew.close(false);
         }
         new
     }
@@ -270,16 +311,28 @@ impl Office {
 
     // ---- Tasks that wait for something else than a worker
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<usize, Py<Future>>> {
+    // Held by attached threads only, so that a fork finds it free.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn remember_waiting(&self, future: &Bound<'_, Future>) {
-        self.waiting().insert(future.as_ptr() as usize, future.clone().unbind());
+    /// Keeps a task that waits for something else than a worker; its number.
+    pub fn remember_waiting(&self, future: &Bound<'_, Future>) -> u64 {
+        self.waiting().add(future)
     }
 
     pub fn is_waiting(&self, future: &Bound<'_, Future>) -> bool {
-        self.waiting().contains_key(&(future.as_ptr() as usize))
+        self.waiting().numbers.contains_key(&(future.as_ptr() as usize))
+    }
+
+    /// Queues the task of this number, unless it was cancelled.
+    pub fn begin_again(self: &Arc<Self>, py: Python<'_>, number: u64) {
+        let future = self.waiting().take_numbered(number);
+        if let Some(future) = &future
+            && let Some(task) = future.get().task()
+        {
+            self.admit(future.bind(py), task);
+        }
     }
 
     /// Forgets a task that waits; false when it does not.
@@ -293,7 +346,7 @@ impl Office {
 
     /// As `forget_waiting`, of a task that is about to be admitted.
     pub fn forget_waiting_kept(&self, future: &Bound<'_, Future>) -> bool {
-        let forgotten = self.waiting().remove(&(future.as_ptr() as usize));
+        let forgotten = self.waiting().take(future);
         forgotten.is_some()
     }
 
@@ -308,10 +361,13 @@ impl Office {
     ) -> PyResult<()> {
         let started = self.try_start_thread(py);
         // Others that are there will come to it.
-        if started.is_err() && self.crew.snapshot().n_threads == 0 && task.withdraw(future) {
-            return started;
+        let is_interrupt = started.as_ref().is_err_and(|error| !error::is_ordinary(py, error));
+        if !is_interrupt && (started.is_ok() || self.crew.snapshot().n_threads > 0) {
+            return Ok(());
         }
-        Ok(())
+        task.withdraw(future);
+        task.clear(py);
+        started
     }
 
     /// Starts a thread; where none can be had those that are there have to do.
@@ -323,20 +379,20 @@ impl Office {
 
     fn try_start_thread(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let post = Bound::new(py, Post(Arc::clone(self)))?;
-        let started = call::call(self.terms.starter.bind(py), [post.as_any()]);
+        let started = station::shielded(py, || call::call(self.terms.starter.bind(py), [post.as_any()]));
         started.map(drop).inspect_err(|_| self.crew.start_failed())
     }
 
     /// The life of a worker.
     fn serve(self: &Arc<Self>, py: Python<'_>, initialize: &Bound<'_, PyAny>) {
-        let seat = self.crew.sign_on();
         let _at_work = AtWork::enter();
-        let (_on_duty, station) = OnDuty::enter(self, seat);
         if !initialize.is_none()
             && !call::call(initialize, []).is_ok_and(|is_ready| is_ready.is_truthy().unwrap_or(false))
         {
             self.break_down(py, "a thread initializer failed, the thread pool is not usable anymore");
         }
+        let seat = self.crew.sign_on();
+        let (_on_duty, station) = OnDuty::enter(self, seat);
         let mut next = self.crew.first(seat);
         let mut since = Instant::now();
         loop {
@@ -362,7 +418,7 @@ impl Office {
         since: &mut Instant,
     ) -> Next<Py<Future>> {
         let future = turn.item.into_bound(py);
-        let ran = Self::run(&future, Some(&station.watch));
+        let ran = self.run(&future, Some(&station.watch));
         drop(future);
         let now = Instant::now();
         self.count_time(now.duration_since(*since));
@@ -374,9 +430,9 @@ impl Office {
     }
 
     /// Runs a task, and leaves what goes wrong on its future.
-    fn run(future: &Bound<'_, Future>, watch: Option<&Watch>) -> Ran {
+    fn run(&self, future: &Bound<'_, Future>, watch: Option<&Watch>) -> Ran {
         let py = future.py();
-        let ran = catch_unwind(AssertUnwindSafe(|| Self::attempt(future, watch)));
+        let ran = catch_unwind(AssertUnwindSafe(|| self.attempt(future, watch)));
         let ran = ran.unwrap_or_else(|_| {
             let text = "a worker panicked: this is a bug in dask_ferris, please report it";
             future::settle(future, Err(InternalError::new_err(text))).map(|()| Ran::Ended)
@@ -388,13 +444,13 @@ impl Office {
     }
 
     #[inline]
-    fn attempt(future: &Bound<'_, Future>, watch: Option<&Watch>) -> PyResult<Ran> {
-        let Some(task) = future.get().task() else { return Ok(Ran::Ended) };
+    fn attempt(&self, future: &Bound<'_, Future>, watch: Option<&Watch>) -> PyResult<Ran> {
         if future.get().stage().is_over() {
             // An errand: it was counted as a task that begins.
-            task.office.count_repeated();
+            self.count_repeated();
             return future::run_deferred(future).map(|()| Ran::Ended);
         }
+        let Some(task) = future.get().task() else { return Ok(Ran::Ended) };
         match &task.policy {
             Some(policy) if !policy.is_plain() => attempt::run(future, task, policy, watch),
             _ => task::run_plain(future, task).map(|()| Ran::Ended),
@@ -417,16 +473,21 @@ impl Office {
     /// Runs a task on a thread that waits for it.
     pub fn run_helped(self: &Arc<Self>, future: &Bound<'_, Future>) {
         let began = Instant::now();
-        Self::run(future, None);
+        self.run(future, None);
         self.count_time(began.elapsed());
     }
 
     // ---- Runs of graphs
 
     /// Calls a worker to a run.
-    pub fn call(self: &Arc<Self>, py: Python<'_>, ticket: &Arc<Ticket<Call>>) -> PyResult<()> {
+    pub fn call(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        policy: Option<&Arc<Policy>>,
+        ticket: &Arc<Ticket<Call>>,
+    ) -> PyResult<()> {
         let helper = Bound::new(py, Helper { ticket: Arc::clone(ticket), office: Arc::clone(self) })?;
-        self.submit(None, helper.into_any(), PyTuple::empty(py), None).map(drop)
+        self.submit(policy, helper.into_any(), PyTuple::empty(py), None).map(drop)
     }
 
     /// An error when nobody will come to a run that has called.
@@ -465,33 +526,75 @@ impl Office {
         if self.check_fork().is_err() {
             return Ok(()); // there are no threads, and one that is not there may hold the lock
         }
+        self.is_closed.store(true, Ordering::Relaxed);
         let mut queued = self.crew.close(cancels);
         if cancels {
-            let waiting: Vec<_> = self.waiting().drain().map(|(_, future)| future).collect();
+            let waiting = self.waiting().drain();
             for _ in &waiting {
                 self.crew.forget_pending();
             }
             queued.extend(waiting);
         }
-        queued.iter().try_for_each(|future| self.cancel(future.bind(py)))
+        // Each of them, whatever a callback of one raises.
+        let mut first = Ok(());
+        for future in &queued {
+            first = first.and(self.cancel(future.bind(py)));
+        }
+        first
     }
 
     fn cancel(&self, future: &Bound<'_, Future>) -> PyResult<()> {
+        if future.get().stage().is_over() {
+            return future::run_deferred(future); // an errand, or a user has ended it
+        }
+        self.note_cancelled(future);
+        future::end(future, Stage::Pending, Stage::Notified)
+    }
+
+    /// Counts a task that was cancelled, and drops its call.
+    pub fn note_cancelled(&self, future: &Bound<'_, Future>) {
         self.crew.totals.n_cancelled.fetch_add(1, Ordering::Relaxed);
         if let Some(task) = future.get().task() {
             task.clear(future.py());
         }
-        future::end(future, Stage::Pending, Stage::Notified)
     }
 
     /// Fails everything that has not begun, and accepts nothing more.
     pub fn break_down(&self, py: Python<'_>, why: &str) {
         let _ = self.broken.set(why.to_owned());
+        self.is_closed.store(true, Ordering::Relaxed);
         let mut queued = self.crew.shatter();
-        queued.extend(self.waiting().drain().map(|(_, future)| future));
+        queued.extend(self.waiting().drain());
         for future in &queued {
             self.fail_broken(future.bind(py));
         }
+    }
+
+    /// As [`Office::break_down`], on a thread of its own: callbacks may take long.
+    pub fn start_break_down(self: &Arc<Self>, py: Python<'_>, why: &str) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        let start = || {
+            let post = Bound::new(py, Post(Arc::clone(self)))?;
+            let start = py.import("dask_ferris._team")?.getattr("start_break_down")?;
+            call::call(&start, [post.as_any(), PyString::new(py, why).as_any()])
+        };
+        if let Err(error) = start() {
+            error.write_unraisable(py, None);
+            self.break_down(py, why);
+        }
+    }
+
+    /// Waits until all is done and every thread has gone, those abandoned apart.
+    pub fn wait_until_gone(&self, py: Python<'_>) -> PyResult<()> {
+        if self.check_fork().is_err() {
+            return Ok(());
+        }
+        while !self.crew.wait_until_gone(Duration::ZERO) {
+            interpreter::wait_a_slice(py, |limit| {
+                self.crew.wait_until_gone(limit);
+            })?;
+        }
+        Ok(())
     }
 
     pub fn broken(&self) -> Option<&str> {
@@ -499,7 +602,16 @@ impl Office {
     }
 
     fn fail_broken(&self, future: &Bound<'_, Future>) {
+        if future.get().stage().is_over() {
+            if let Err(error) = future::run_deferred(future) {
+                log_escaped(future.py(), &error);
+            }
+            return;
+        }
         self.count_unstarted_failure();
+        if let Some(task) = future.get().task() {
+            task.clear(future.py());
+        }
         if let Err(error) = future::settle(future, Err(self.closed(Phase::Broken))) {
             log_escaped(future.py(), &error);
         }
@@ -561,10 +673,53 @@ impl Post {
     fn serve(&self, py: Python<'_>, initialize: &Bound<'_, PyAny>) {
         self.0.serve(py, initialize);
     }
+
+    /// Fail everything that has not begun, and accept nothing more.
+    fn break_down(&self, py: Python<'_>, why: &str) {
+        self.0.break_down(py, why);
+    }
 }
 
-/// Tells executors that the interpreter is at its end.
+/// Every office of this process that somebody has; locked by attached threads only.
+static OFFICES: Mutex<Vec<Weak<Office>>> = Mutex::new(Vec::new());
+
+fn offices() -> MutexGuard<'static, Vec<Weak<Office>>> {
+    OFFICES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An office that is waited for at the end of the interpreter; at the end it is closed from the start.
+pub fn open(terms: Terms) -> Arc<Office> {
+    register(Office::new(terms))
+}
+
+fn register(office: Office) -> Arc<Office> {
+    let office = Arc::new(office);
+    if AT_EXIT.load(Ordering::Relaxed) {
+        office.crew.close(false);
+    }
+    let mut offices = offices();
+    offices.retain(|office| office.strong_count() > 0);
+    offices.push(Arc::downgrade(&office));
+    office
+}
+
+/// The spare and the abandoned threads of all executors.
+pub fn count_threads() -> (usize, usize) {
+    let all: Vec<_> = offices().iter().filter_map(Weak::upgrade).collect();
+    let snapshots =
+        all.iter().filter(|office| office.check_fork().is_ok()).map(|office| office.crew.snapshot());
+    snapshots
+        .fold((0, 0), |(n_spare, n_abandoned), look| (n_spare + look.n_spare, n_abandoned + look.n_abandoned))
+}
+
+/// Let every executor finish what it was given, also those that nobody has any more, and accept nothing else.
 #[pyfunction]
-pub fn begin_exit() {
+pub fn finish_executors(py: Python<'_>) -> PyResult<()> {
     AT_EXIT.store(true, Ordering::Relaxed);
+    let all: Vec<_> = offices().iter().filter_map(Weak::upgrade).collect();
+    let mut first = Ok(());
+    for office in &all {
+        first = first.and(office.close(py, false));
+    }
+    first.and_then(|()| all.iter().try_for_each(|office| office.wait_until_gone(py)))
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::call;
 use crate::executor::Executor;
-use crate::office::Office;
-use crate::session::Plan;
+use crate::office::PolicyError;
+use crate::session::{Place, Plan};
 use ferris_core::width::Policy;
 
 /// What to do with a call.
@@ -75,16 +75,22 @@ fn ask_python<'py>(
         width: if resolved.getattr("is_fixed")?.extract()? { Policy::Fixed } else { Policy::Adaptive },
         limits_blas: resolved.getattr("limit_blas")?.extract()?,
         compare: check.then(compare).transpose()?,
-        office: office_of(&resolved.getattr("executor")?)?,
+        office: place_of(&resolved.getattr("executor")?)?,
     }))
 }
 
-/// The office of an executor of ours, on which tasks are to run.
-fn office_of(executor: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Office>>> {
+/// An executor of ours on which tasks are to run.
+fn place_of(executor: &Bound<'_, PyAny>) -> PyResult<Option<Place>> {
     if executor.is_none() {
         return Ok(None);
     }
-    executor.cast::<Executor>()?.get().office().map(|office| Some(Arc::clone(office)))
+    let (office, policy) = executor.cast::<Executor>()?.get().parts()?;
+    if policy.is_some_and(|policy| !policy.is_plain() || !policy.can_be_helped()) {
+        let text =
+            "a view with retries, timeout or resources can not run graphs in this version of dask_ferris";
+        return Err(PolicyError::new_err(text));
+    }
+    Ok(Some(Place { office: Arc::clone(office), policy: policy.cloned() }))
 }
 
 /// Where Dask keeps what is looked at in every call.

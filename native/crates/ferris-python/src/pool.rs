@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::call;
 use crate::dispatch::{self, Dispatched};
 use crate::interpreter;
+use crate::office;
 use crate::session::{self, SharedRun};
 use crate::timer;
 
@@ -192,12 +193,17 @@ pub fn keep_history(changes: Vec<Change>) {
     }
 }
 
+/// See [`statistics`].
+type Statistics = (usize, u64, u64, u64, Vec<(f64, usize)>, usize, usize);
+
 /// Threads of the pool now; runs, tasks and steals of the process so far; for the last run that others joined, seconds
-/// after its start and its workers from then on.
+/// after its start and its workers from then on; spare and abandoned threads of all executors.
 #[pyfunction]
-pub fn statistics() -> (usize, u64, u64, u64, Vec<(f64, usize)>) {
+pub fn statistics() -> Statistics {
     let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
     let changes = HISTORY.lock().unwrap_or_else(PoisonError::into_inner);
     let widths = changes.iter().map(|change| (change.after.as_secs_f64(), change.n_workers)).collect();
-    (current().n_threads(), count(&N_RUNS), count(&N_TASKS), count(&N_STEALS), widths)
+    let (n_spare, n_abandoned) = office::count_threads();
+    let [n_runs, n_tasks, n_steals] = [&N_RUNS, &N_TASKS, &N_STEALS].map(count);
+    (current().n_threads(), n_runs, n_tasks, n_steals, widths, n_spare, n_abandoned)
 }

@@ -22,6 +22,7 @@ use crate::error::{self, InternalError};
 use crate::interpret::{Interpreter, Raised};
 use crate::interpreter;
 use crate::office::Office;
+use crate::policy::Policy as TaskPolicy;
 use crate::pool::{self, Call};
 use crate::program::{Owned, Payload, Program};
 use crate::station;
@@ -70,7 +71,13 @@ pub struct SharedRun {
     /// a task of a run that failed must not be counted on by the next run.
     _share: Option<pool::Share>,
     /// The executor whose threads help, if it is not the process-wide pool.
-    office: Option<Arc<Office>>,
+    office: Option<Place>,
+}
+
+/// An executor on whose threads tasks are to run, and the policy with which it is asked for them.
+pub struct Place {
+    pub office: Arc<Office>,
+    pub policy: Option<Arc<TaskPolicy>>,
 }
 
 /// How a run is to be done.
@@ -80,7 +87,7 @@ pub struct Plan {
     pub limits_blas: bool,
     pub compare: Option<Py<PyAny>>,
     /// The executor on whose threads tasks are to run, if it is not the process-wide pool.
-    pub office: Option<Arc<Office>>,
+    pub office: Option<Place>,
 }
 
 /// Runs a compiled graph and hands the finished graph and the targets to `collect`.
@@ -92,7 +99,7 @@ pub fn run<T>(
 ) -> PyResult<T> {
     let Compiled { graph, program, targets } = compiled;
     let job = Job::new(py, program, plan.limits_blas, plan.compare)?;
-    let is_elsewhere = plan.office.as_ref().is_some_and(|office| !station::is_at(office));
+    let is_elsewhere = plan.office.as_ref().is_some_and(|place| !station::is_at(&place.office));
     let is_guest = is_elsewhere || interpreter::has_running_loop(py)?;
     let n_most = plan.num_workers.min(graph.n_to_run());
     if n_most <= 1 && !is_guest {
@@ -159,9 +166,9 @@ fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>, generation: usize) {
             shared.fail(error);
         }
         if shared.run.is_deserted()
-            && let Some(office) = &shared.office
+            && let Some(place) = &shared.office
         {
-            if let Err(error) = office.check_may_answer() {
+            if let Err(error) = place.office.check_may_answer() {
                 shared.fail(error);
             }
         } else if shared.run.is_deserted() && !pool::may_answer() {
@@ -218,7 +225,7 @@ impl SharedRun {
     fn call_one_more(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         match &self.office {
             None => pool::call(py, self.ticket()),
-            Some(office) => office.call(py, self.ticket()),
+            Some(Place { office, policy }) => office.call(py, policy.as_ref(), self.ticket()),
         }
     }
 

@@ -3,9 +3,10 @@
 //! A worker that waits for a future whose task nobody has begun runs that task itself.  Else it lends its slot: another
 //! thread takes tasks meanwhile, so that no wait for a task of the same pool can be for ever.
 
-use ferris_core::crew::Seat;
+use ferris_core::crew::{Seat, Slot};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::inputs;
 use crate::interpreter;
 use crate::office::Office;
 use crate::task::Task;
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 
 /// Tasks that a worker runs one within the other; more, and it lends its slot.  Each takes a few kilobytes of the stack and
 /// some of Python's recursion limit, of which they leave the greater part.  Guessed.
@@ -77,6 +78,25 @@ pub fn is_at(office: &Arc<Office>) -> bool {
         .with_borrow(|station| station.as_ref().is_some_and(|station| Arc::ptr_eq(&station.office, office)))
 }
 
+/// Does something that no interrupt of this thread's attempt, if it has one, is to land in.
+pub fn shielded<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
+    match current() {
+        Some(station) => station.watch.shielded(py, work),
+        None => work(),
+    }
+}
+
+/// The interrupt of this worker's attempt, when its time is up and it waits.
+pub fn check_time(py: Python<'_>) -> PyResult<()> {
+    match current() {
+        Some(station) if station.watch.take_interrupt() => Err(PyErr::from_type(
+            watch::interrupt_class(py)?.cast_into::<PyType>()?,
+            "the time of the task is up",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Waits for the end of a future; false when it takes longer than the limit.
 pub fn wait_for(future: &Bound<'_, Future>, limit: Option<Duration>) -> PyResult<bool> {
     let py = future.py();
@@ -109,7 +129,7 @@ impl Station {
             return None;
         }
         let starts = self.office.crew.lend()?;
-        self.watch.lend();
+        self.watch.set_slot(Slot::Lent);
         if starts {
             self.office.start_thread(py);
         }
@@ -134,9 +154,12 @@ impl Station {
             return Ok(());
         }
         if !self.take_and_run(future, task) && task.office.is_waiting(future) {
-            for input in inputs::find_of(future.py(), task)? {
-                self.helps(&input, self.depth.get() < MAX_DEPTH)?;
-            }
+            self.depth.set(self.depth.get() + 1); // a chain of inputs may be long
+            let helped = inputs::find_of(future.py(), task).and_then(|inputs| {
+                inputs.iter().try_for_each(|input| self.helps(input, self.depth.get() < MAX_DEPTH).map(drop))
+            });
+            self.depth.set(self.depth.get() - 1);
+            helped?;
             self.take_and_run(future, task);
         }
         Ok(())
@@ -160,7 +183,11 @@ impl Station {
         if self.depth.get() >= MAX_DEPTH || self.watch.is_timed() {
             return false;
         }
-        let item = self.office.crew.help_with_next(self.seat);
+        let may = |item: &Py<Future>| {
+            let policy = item.get().task().and_then(|task| task.policy.as_ref());
+            policy.is_none_or(|policy| policy.can_be_helped())
+        };
+        let item = self.office.crew.help_with_next(self.seat, may);
         if let Some(item) = &item {
             self.run_within(item.bind(py));
         }
@@ -213,8 +240,12 @@ impl Lent {
     /// Takes it back, detached, unless somebody else has taken the place of the worker meanwhile.
     pub fn take_back(self, py: Python<'_>) {
         let Station { office, watch, .. } = &*self.0;
-        if watch.take_back() {
-            interpreter::wait(py, || office.crew.take_back());
+        if !watch.set_slot(Slot::Returning) {
+            return;
+        }
+        interpreter::wait(py, || office.crew.take_back());
+        if !watch.set_slot(Slot::Held) && office.crew.give_up() {
+            office.start_thread(py);
         }
     }
 }

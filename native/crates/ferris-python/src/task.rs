@@ -70,8 +70,11 @@ impl Task {
         self.last_error.get(py)
     }
 
-    pub fn set_last_error(&self, error: Bound<'_, PyAny>) {
+    /// Keeps what an attempt has raised; what one before has raised is for the caller to drop.
+    pub fn set_last_error<'py>(&self, error: Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let old = self.last_error.take(error.py());
         self.last_error.put(error);
+        old
     }
 
     /// The positional and the named arguments, while the call may still be made.
@@ -97,23 +100,32 @@ impl Task {
         self.function.get(py).map_or_else(|| "of a future".to_owned(), |function| name_of(&function))
     }
 
-    /// Takes the task out of where it waits, to be cancelled; false when it has begun meanwhile.
-    pub fn withdraw(&self, future: &Bound<'_, Future>) -> bool {
+    /// Takes the task out of where it waits, to be cancelled.
+    pub fn withdraw(&self, future: &Bound<'_, Future>) {
         let queued = self.office.crew.withdraw(self.place());
-        let is_withdrawn = queued.is_some() || self.office.forget_waiting(future);
-        if is_withdrawn {
-            self.office.crew.totals.n_cancelled.fetch_add(1, Ordering::Relaxed);
-            self.clear(future.py());
+        if queued.is_none() {
+            self.office.forget_waiting(future);
         }
-        is_withdrawn
     }
 
     /// Drops the call.
     pub fn clear(&self, py: Python<'_>) {
-        for slot in [&self.function, &self.args, &self.kwargs, &self.last_error] {
+        for slot in [&self.function, &self.args, &self.kwargs] {
             slot.clear(py);
         }
         drop(self.context.take(py));
+    }
+
+    /// Takes the call out, with what an attempt has raised, for the caller to drop.
+    pub fn take_all<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
+        let slots = [&self.function, &self.args, &self.kwargs, &self.last_error];
+        let objects = slots.into_iter().filter_map(|slot| slot.take(py));
+        objects.chain(self.context.take(py)).collect()
+    }
+
+    /// Drops what the last failed attempt has raised.
+    pub fn clear_error(&self, py: Python<'_>) {
+        self.last_error.clear(py);
     }
 
     pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -217,6 +229,7 @@ fn in_context<'py>(
 pub fn run_plain(future: &Bound<'_, Future>, task: &Task) -> PyResult<()> {
     let py = future.py();
     if !future.get().begin() {
+        task.office.count_repeated(); // it was counted as begun, and is cancelled
         return Ok(());
     }
     task.begin_attempt();

@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use crate::attempt;
 use crate::call;
-use crate::future::Future;
 use crate::interpreter;
+use crate::office::Office;
+use crate::station;
 use crate::watch::{NEVER, Watch};
 
-/// A task that is to be attempted again.
+/// A task that is to be attempted again, unless it is cancelled before: its office has it, under this number.
 struct Repeat {
     due: u64,
     number: u64,
-    future: Py<Future>,
+    office: Weak<Office>,
 }
 
 impl PartialEq for Repeat {
@@ -47,7 +48,6 @@ impl Ord for Repeat {
 #[derive(Default)]
 struct State {
     repeats: BinaryHeap<Reverse<Repeat>>,
-    n_repeats: u64,
     watches: Vec<Weak<Watch>>,
     has_thread: bool,
     is_closed: bool,
@@ -84,7 +84,7 @@ pub fn forget() {
 }
 
 /// Nanoseconds on the clock of the timer.
-fn now() -> u64 {
+pub fn now() -> u64 {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     EPOCH.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
@@ -120,11 +120,11 @@ impl Timer {
         }
     }
 
-    fn take_due(&self, time: u64) -> (Vec<Py<Future>>, Vec<Arc<Watch>>) {
+    fn take_due(&self, time: u64) -> (Vec<Repeat>, Vec<Arc<Watch>>) {
         let mut state = self.state();
         let mut repeats = Vec::new();
         while state.repeats.peek().is_some_and(|Reverse(repeat)| repeat.due <= time) {
-            repeats.extend(state.repeats.pop().map(|Reverse(repeat)| repeat.future));
+            repeats.extend(state.repeats.pop().map(|Reverse(repeat)| repeat));
         }
         state.watches.retain(|watch| watch.strong_count() > 0);
         let watches = state.watches.iter().filter_map(Weak::upgrade).filter(|watch| watch.deadline() <= time);
@@ -164,18 +164,13 @@ pub fn expect(py: Python<'_>, deadline: u64) {
     }
 }
 
-/// Has a task attempted again after a delay.
-pub fn repeat(future: &Bound<'_, Future>, delay: Duration) {
+/// Has a task attempted again after a delay, which its office remembers by this number.
+pub fn repeat(py: Python<'_>, office: &Arc<Office>, number: u64, delay: Duration) {
     let timer = current();
     let due = time_after(delay);
-    {
-        let mut state = timer.state();
-        state.n_repeats += 1;
-        let number = state.n_repeats;
-        state.repeats.push(Reverse(Repeat { due, number, future: future.clone().unbind() }));
-    }
+    timer.state().repeats.push(Reverse(Repeat { due, number, office: Arc::downgrade(office) }));
     if due < timer.wakes.load(Ordering::SeqCst) {
-        start(future.py());
+        start(py);
         timer.wake();
     }
 }
@@ -189,7 +184,7 @@ fn start(py: Python<'_>) {
         state.has_thread = true;
     }
     let start = || call::call(&py.import("dask_ferris._timer")?.getattr("start")?, []);
-    if let Err(error) = start() {
+    if let Err(error) = station::shielded(py, start) {
         current().state().has_thread = false;
         error.write_unraisable(py, None);
     }
@@ -202,8 +197,10 @@ pub fn serve_timer(py: Python<'_>) {
     while interpreter::wait(py, || timer.wait()) {
         let time = now();
         let (repeats, watches) = timer.take_due(time);
-        for future in repeats {
-            attempt::begin_again(future.bind(py));
+        for Repeat { number, office, .. } in repeats {
+            if let Some(office) = office.upgrade() {
+                office.begin_again(py, number);
+            }
         }
         for watch in watches {
             attempt::end_overdue(py, &watch, time);

@@ -5,16 +5,18 @@
 //! then sends the interrupt, under the lock of the watch; the worker, which takes that lock when the call has returned, takes
 //! the interrupt back before any other Python code can run on its thread.  So an interrupt never reaches another task.
 
+use ferris_core::crew::Slot;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::call;
 use crate::future::Future;
 use crate::interpreter;
+use crate::newborn;
 use crate::office::Office;
 use crate::timer;
 
@@ -26,8 +28,12 @@ struct Attempt {
     future: Option<Py<Future>>,
     thread: u64,
     is_interrupted: bool,
-    /// Its worker has lent its slot.
-    has_lent: bool,
+    /// Where the slot of its worker is.
+    slot: Slot,
+    /// The library's own code runs on the thread, in so many places one within the other: no interrupt.
+    n_shields: u32,
+    /// There would have been one.
+    owes_interrupt: bool,
     abandoned: Option<Instant>,
 }
 
@@ -43,8 +49,36 @@ pub struct Watch {
 /// An attempt whose time was up.
 pub struct Overdue {
     pub future: Py<Future>,
-    /// Its worker had lent its slot.
-    pub has_lent: bool,
+    /// Where the slot of its worker was.
+    pub slot: Slot,
+}
+
+/// How an attempt was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    InTime,
+    /// Its time was up, and nobody has noticed.
+    Late,
+    /// The timer has ended it.
+    Overtaken,
+}
+
+impl Attempt {
+    /// Sends the interrupt to the thread, which is in the call, or about to return from it and to wait for this lock.
+    fn interrupt(&mut self, interrupt: &Bound<'_, PyAny>) {
+        // SAFETY: the thread is attached; an exception class.
+        unsafe { ffi::PyThreadState_SetAsyncExc(self.thread as _, interrupt.as_ptr()) };
+        self.is_interrupted = true;
+    }
+
+    /// Takes back the interrupt of this thread; false when there is none.
+    fn take_interrupt(&mut self) -> bool {
+        if self.is_interrupted {
+            // SAFETY: the thread is attached; it has the interrupt taken back that was sent to itself.
+            unsafe { ffi::PyThreadState_SetAsyncExc(self.thread as _, ptr::null_mut()) };
+        }
+        std::mem::take(&mut self.is_interrupted)
+    }
 }
 
 impl Watch {
@@ -78,37 +112,42 @@ impl Watch {
         timer::expect(future.py(), deadline);
     }
 
-    /// The call has returned; false when its time was up before.
+    /// The call has returned.
     ///
     /// Nothing that could run Python code happens between the return and this.
-    pub fn leave(&self) -> bool {
-        self.deadline.store(NEVER, Ordering::Release);
+    pub fn leave(&self, py: Python<'_>) -> Left {
+        let deadline = self.deadline.swap(NEVER, Ordering::AcqRel);
         let mut attempt = self.attempt();
         if attempt.is_interrupted {
-            // SAFETY: the thread is attached; it has the interrupt taken back that was sent to itself.
-            unsafe { ffi::PyThreadState_SetAsyncExc(attempt.thread as _, ptr::null_mut()) };
+            drop(attempt);
+            newborn::wait_for_births(py); // or it would be taken back from one of them
+            attempt = self.attempt();
+            attempt.take_interrupt();
         }
         let future = std::mem::take(&mut *attempt).future;
         drop(attempt);
-        future.is_some()
+        match future {
+            None => Left::Overtaken,
+            Some(_) if timer::now() > deadline => Left::Late,
+            Some(_) => Left::InTime,
+        }
     }
 
-    /// The time is up, unless the call has returned.
-    pub fn overtake(&self, py: Python<'_>, now: u64, interrupt: &Bound<'_, PyAny>) -> Option<Overdue> {
+    /// The time is up, unless the call has returned; without `interrupt` the thread is left to itself.
+    pub fn overtake(&self, now: u64, interrupt: Option<&Bound<'_, PyAny>>) -> Option<Overdue> {
         let mut attempt = self.attempt();
         if self.deadline() > now {
             return None;
         }
         let future = attempt.future.take()?;
         self.deadline.store(NEVER, Ordering::Release);
-        // SAFETY: the timer is attached; an exception class.  The thread is in the call, or about to return from it and to
-        // wait for the lock of this watch.
-        unsafe { ffi::PyThreadState_SetAsyncExc(attempt.thread as _, interrupt.as_ptr()) };
-        let _: Python<'_> = py;
-        attempt.is_interrupted = true;
+        if attempt.n_shields > 0 {
+            attempt.owes_interrupt = true;
+        } else if let Some(interrupt) = interrupt {
+            attempt.interrupt(interrupt);
+        }
         attempt.abandoned = Some(Instant::now());
-        let has_lent = std::mem::take(&mut attempt.has_lent);
-        Some(Overdue { future, has_lent })
+        Some(Overdue { future, slot: attempt.slot })
     }
 
     /// True while the worker is in an attempt with a limit.
@@ -123,16 +162,31 @@ impl Watch {
             && self.attempt().abandoned.is_some_and(|since| since.elapsed() >= time)
     }
 
-    /// Notes that the slot is lent.
-    pub fn lend(&self) {
-        self.attempt().has_lent = true;
+    /// Notes where the slot of the worker is; false when the worker was abandoned.
+    pub fn set_slot(&self, slot: Slot) -> bool {
+        let mut attempt = self.attempt();
+        attempt.slot = slot;
+        attempt.abandoned.is_none()
     }
 
-    /// The wait is over; false when the slot is not to be had back, as the worker was abandoned meanwhile.
-    pub fn take_back(&self) -> bool {
+    /// Does something on this thread, its worker's, that no interrupt is to land in.
+    pub fn shielded<R>(&self, py: Python<'_>, work: impl FnOnce() -> R) -> R {
+        self.attempt().n_shields += 1;
+        let result = work();
         let mut attempt = self.attempt();
-        attempt.has_lent = false;
-        attempt.abandoned.is_none()
+        attempt.n_shields -= 1;
+        if attempt.n_shields == 0
+            && std::mem::take(&mut attempt.owes_interrupt)
+            && let Ok(interrupt) = interrupt_class(py)
+        {
+            attempt.interrupt(&interrupt);
+        }
+        result
+    }
+
+    /// Takes the interrupt of this thread back, to be raised at once; false when there is none.
+    pub fn take_interrupt(&self) -> bool {
+        self.attempt().take_interrupt()
     }
 
     /// True when the slot is nobody's: the worker was abandoned.
@@ -143,5 +197,7 @@ impl Watch {
 
 /// `dask_ferris._future.TaskInterrupt`.
 pub fn interrupt_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    call::get_attr(py.import("dask_ferris._future")?.as_any(), pyo3::intern!(py, "TaskInterrupt"))
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = || py.import("dask_ferris._future")?.getattr("TaskInterrupt").map(Bound::unbind);
+    Ok(CLASS.get_or_try_init(py, find)?.bind(py).clone())
 }

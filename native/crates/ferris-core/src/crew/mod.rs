@@ -1,9 +1,15 @@
-#![doc = include_str!("crew/README.md")]
+#![doc = include_str!("README.md")]
 
-use crate::queue::{End, Nanos, Place, Priority, Queue, Top};
+mod absence;
+mod choice;
+mod threads;
+
+pub use absence::Slot;
+
+use crate::queue::{Nanos, Place, Priority, Queue};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard, lock, now, spin_until};
-use std::sync::PoisonError;
+use crate::sync::{Condvar, Mutex, PoisonError, lock, now};
+
 use std::time::{Duration, Instant};
 
 /// A worker that wants its slot back waits for it no longer than this: the task that has it may wait for something
@@ -130,21 +136,6 @@ struct Desk {
     is_taken: bool,
 }
 
-/// Which task a worker takes.
-#[derive(Clone, Copy)]
-struct Choice {
-    room: u32,
-    end: End,
-    group: Group,
-    is_stolen: bool,
-}
-
-impl Choice {
-    fn plain(room: u32, end: End) -> Self {
-        Self { room, end, group: NO_RESOURCES, is_stolen: false }
-    }
-}
-
 struct State<T> {
     queue: Queue<T>,
     contests: Vec<Contest>,
@@ -172,8 +163,6 @@ struct State<T> {
     n_pending: usize,
     phase: Phase,
     used: Vec<f64>,
-    /// Some task was not of normal priority.
-    has_levels: bool,
     next_look: Nanos,
 }
 
@@ -275,7 +264,6 @@ impl<T> Crew<T> {
             n_pending: 0,
             phase: Phase::Open,
             used: vec![0.0; settings.capacity.len()],
-            has_levels: false,
             next_look: 0,
         };
         Self {
@@ -375,7 +363,6 @@ impl<T> Crew<T> {
         } else {
             state.contests[group as usize].room
         };
-        state.has_levels |= priority != Priority::NORMAL;
         let place = state.queue.push(room, priority, self.time(), item);
         Accepted { place, starts: self.rouse(state) }
     }
@@ -400,6 +387,7 @@ impl<T> Crew<T> {
         let mut state = lock(&self.state);
         let item = state.queue.remove(place)?;
         self.let_in(&mut state);
+        self.call_one(&mut state); // for a task that waited behind it for the same resource
         self.let_go_when_done(&state);
         Some(item)
     }
@@ -413,10 +401,12 @@ impl<T> Crew<T> {
         Some(item)
     }
 
-    /// Takes the task that is next, for a worker to run within the one that it runs; it takes no resources.
-    pub fn help_with_next(&self, seat: Seat) -> Option<T> {
+    /// Takes the task that is next, for a worker to run within the one that it runs, if it takes no resources and `may` be
+    /// run there; `may` does not take long.
+    pub fn help_with_next(&self, seat: Seat, may: impl FnOnce(&T) -> bool) -> Option<T> {
         let mut state = lock(&self.state);
         let choice = self.choose(&mut state, seat).filter(|choice| choice.group == NO_RESOURCES)?;
+        state.queue.peek(choice.room, choice.end).filter(|item| may(item))?;
         let item = state.queue.pop(choice.room, choice.end)?;
         self.let_in(&mut state);
         self.totals.n_started.fetch_add(1, Ordering::Relaxed);
@@ -458,334 +448,6 @@ impl<T> Crew<T> {
         if state.n_outside > 0 {
             self.room.notify_one();
         }
-    }
-
-    // ---- Threads
-
-    /// Has a thread come for a task that was added, or for one that can start now; true when it is to be started.
-    ///
-    /// Threads are started only here, when a task is added or a slot comes free for good: those who take tasks call idle
-    /// ones.  So there is a thread, at work or not, for each task that may run.
-    fn rouse(&self, state: &mut State<T>) -> bool {
-        self.call_one(state);
-        let n_coming = state.n_idle + state.n_called + state.n_starting;
-        let starts = state.queue.len() > n_coming
-            && state.phase != Phase::Broken
-            && state.n_threads + state.n_starting < self.most_threads(state);
-        state.n_starting += usize::from(starts);
-        starts
-    }
-
-    /// Calls an idle thread if there are tasks for one more than are coming.
-    fn call_one(&self, state: &mut State<T>) {
-        let n_coming = state.n_called + state.n_starting;
-        let has_slot = state.n_active + state.n_returning + n_coming < self.settings.n_workers;
-        // One at a time: each that comes calls the next.
-        if !has_slot || state.queue.len() <= n_coming || state.n_idle == 0 || state.n_called > 0 {
-            return;
-        }
-        state.n_idle -= 1;
-        state.n_called += 1;
-        state.n_calls += 1;
-        // Whoever does not sleep looks again before it does.
-        if !state.has_spinner {
-            self.called.notify_one();
-        }
-        self.has_call.store(true, Ordering::Relaxed);
-    }
-
-    fn most_threads(&self, state: &State<T>) -> usize {
-        self.settings.n_workers + state.n_lent.min(self.settings.most_spare)
-    }
-
-    /// Counts a thread in that was started; the first it does.
-    pub fn sign_on(&self) -> Seat {
-        let mut state = lock(&self.state);
-        state.n_starting = state.n_starting.saturating_sub(1);
-        state.n_threads += 1;
-        state.n_called += 1; // it is about to look
-        let free = state.desks.iter().position(|desk| !desk.is_taken);
-        if let Some(desk) = free {
-            state.desks[desk].is_taken = true;
-        }
-        Seat(free)
-    }
-
-    /// Forgets a thread that was to be started.
-    pub fn start_failed(&self) {
-        let mut state = lock(&self.state);
-        state.n_starting = state.n_starting.saturating_sub(1);
-    }
-
-    /// The next task of a worker that has just come or been called.
-    pub fn first(&self, seat: Seat) -> Next<T> {
-        let mut state = lock(&self.state);
-        state.n_called -= 1;
-        self.next_in(&mut state, seat)
-    }
-
-    /// The next task of a worker that has ended one.
-    pub fn next(&self, seat: Seat, ended: Group) -> Next<T> {
-        let mut state = lock(&self.state);
-        Self::give_back(&mut state, ended);
-        self.free_slot(&mut state);
-        self.next_in(&mut state, seat)
-    }
-
-    fn next_in(&self, state: &mut State<T>, seat: Seat) -> Next<T> {
-        if state.phase != Phase::Broken
-            && state.n_active + state.n_returning < self.settings.n_workers
-            && let Some((item, group)) = self.pick(state, seat)
-        {
-            state.n_active += 1;
-            Self::take_amounts(state, group);
-            self.let_in(state);
-            self.totals.n_started.fetch_add(1, Ordering::Relaxed);
-            self.call_one(state);
-            return Next::Work(Turn { item, group });
-        }
-        if state.is_done() || state.n_threads > self.most_threads(state) + N_SPARE_KEPT {
-            self.count_out(state, seat);
-            return Next::Leave;
-        }
-        state.n_idle += 1;
-        Next::Wait
-    }
-
-    fn count_out(&self, state: &mut State<T>, seat: Seat) {
-        state.n_threads -= 1;
-        if let Some(desk) = seat.0 {
-            state.desks[desk].is_taken = false;
-        }
-        self.let_go_when_done(state);
-        if state.n_threads == 0 {
-            self.gone.notify_all();
-        }
-    }
-
-    /// Waits to be called; false when it is time to go, and the thread has been counted out.
-    pub fn wait(&self, seat: Seat) -> bool {
-        let mut state = self.spin(lock(&self.state));
-        loop {
-            if state.n_calls > 0 {
-                state.n_calls -= 1;
-                return true;
-            }
-            if state.is_done() {
-                state.n_idle -= 1;
-                self.count_out(&mut state, seat);
-                return false;
-            }
-            if state.n_threads <= self.settings.n_kept {
-                state = self.called.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let waited = self.called.wait_timeout(state, LINGER);
-            let result;
-            (state, result) = waited.unwrap_or_else(PoisonError::into_inner);
-            let is_needed = state.n_calls > 0 || !state.queue.is_empty();
-            if result.timed_out() && !is_needed && state.n_threads > self.settings.n_kept {
-                state.n_idle -= 1;
-                self.count_out(&mut state, seat);
-                return false;
-            }
-        }
-    }
-
-    /// Looks for a call for a short while, if no other thread does: to be woken takes longer.
-    fn spin<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
-        if state.has_spinner || state.n_calls > 0 || state.phase != Phase::Open {
-            return state;
-        }
-        state.has_spinner = true;
-        self.has_call.store(false, Ordering::Relaxed);
-        drop(state);
-        spin_until(|| self.has_call.load(Ordering::Relaxed));
-        let mut state = lock(&self.state);
-        state.has_spinner = false;
-        state
-    }
-
-    fn free_slot(&self, state: &mut State<T>) {
-        state.n_active -= 1;
-        if state.n_returning > 0 {
-            self.slot.notify_one();
-        }
-    }
-
-    fn let_go_when_done(&self, state: &State<T>) {
-        if state.is_done() {
-            self.called.notify_all();
-            if state.n_threads == 0 {
-                self.gone.notify_all();
-            }
-        }
-    }
-
-    // ---- Which task is next
-
-    fn pick(&self, state: &mut State<T>, seat: Seat) -> Option<(T, Group)> {
-        let Choice { room, end, group, is_stolen } = self.choose(state, seat)?;
-        self.totals.n_steals.fetch_add(u64::from(is_stolen), Ordering::Relaxed);
-        Some((state.queue.pop(room, end)?, group))
-    }
-
-    fn choose(&self, state: &mut State<T>, seat: Seat) -> Option<Choice> {
-        if state.queue.is_empty() {
-            return None;
-        }
-        if state.has_levels {
-            self.age(state);
-        }
-        if state.contests.len() == 1 && state.desks.is_empty() {
-            return Some(Choice::plain(Queue::<T>::HALL, End::Oldest));
-        }
-        self.best_room(state, seat)
-    }
-
-    fn age(&self, state: &mut State<T>) {
-        let step = self.settings.aging.as_nanos() as Nanos;
-        let time = self.time();
-        if step > 0 && time >= state.next_look {
-            state.queue.raise(time, step);
-            state.next_look = time + (step / LOOKS_PER_STEP).max(1);
-        }
-    }
-
-    /// The room with the task that goes first: by level, then own queues before others'.
-    fn best_room(&self, state: &State<T>, seat: Seat) -> Option<Choice> {
-        let mut best: Option<(Top, Choice)> = None;
-        let mut offer = |top: Option<Top>, choice, is_rival: bool| {
-            if let Some(top) = top
-                && best.is_none_or(|(old, _)| top.priority > old.priority || is_rival && top.is_before(old))
-            {
-                best = Some((top, choice));
-            }
-        };
-        if let Some(own) = seat.0 {
-            let Desk { dealt, made, .. } = state.desks[own];
-            offer(state.queue.top(made), Choice::plain(made, End::Newest), false);
-            offer(state.queue.top(dealt), Choice::plain(dealt, End::Oldest), false);
-        }
-        let hall = Queue::<T>::HALL;
-        offer(state.queue.top(hall), Choice::plain(hall, End::Oldest), false);
-        for (group, top) in self.open_contests(state) {
-            let room = state.contests[group as usize].room;
-            offer(Some(top), Choice { group, ..Choice::plain(room, End::Oldest) }, true);
-        }
-        let is_own_empty = seat.0.is_none_or(|own| {
-            let Desk { dealt, made, .. } = state.desks[own];
-            state.queue.is_room_empty(dealt) && state.queue.is_room_empty(made)
-        });
-        for (index, desk) in state.desks.iter().enumerate().filter(|&(index, _)| Some(index) != seat.0) {
-            for room in [desk.dealt, desk.made] {
-                let is_stolen = state.desks[index].is_taken;
-                let choice = Choice { is_stolen, ..Choice::plain(room, End::Oldest) };
-                offer(state.queue.top(room), choice, is_own_empty);
-            }
-        }
-        best.map(|(_, choice)| choice)
-    }
-
-    /// The groups whose first task can start: what it needs is free, and no task before it waits for any of that.
-    fn open_contests(&self, state: &State<T>) -> Vec<(Group, Top)> {
-        let mut tops: Vec<(Group, Top)> = (1..state.contests.len())
-            .filter_map(|group| Some((group as Group, state.queue.top(state.contests[group].room)?)))
-            .collect();
-        tops.sort_by_key(|&(_, top)| (std::cmp::Reverse(top.priority), top.since));
-        let mut wanted = vec![false; self.settings.capacity.len()];
-        tops.retain(|&(group, _)| {
-            let request = &state.contests[group as usize].request;
-            let is_open = state.fits(request, &self.settings.capacity)
-                && !request.iter().any(|&(index, _)| wanted[index]);
-            if !is_open {
-                for &(index, _) in request {
-                    wanted[index] = true;
-                }
-            }
-            is_open
-        });
-        tops
-    }
-
-    fn take_amounts(state: &mut State<T>, group: Group) {
-        let State { contests, used, .. } = state;
-        for &(index, amount) in &contests[group as usize].request {
-            used[index] += amount;
-        }
-    }
-
-    fn give_back(state: &mut State<T>, group: Group) {
-        let State { contests, used, .. } = state;
-        for &(index, amount) in &contests[group as usize].request {
-            used[index] = (used[index] - amount).max(0.0);
-        }
-    }
-
-    // ---- Workers that wait, and those that do not come back
-
-    /// Lends the slot of a worker that waits, if there may be one more thread; true when one is to be started.
-    pub fn lend(&self) -> Option<bool> {
-        let mut state = lock(&self.state);
-        if state.n_lent >= self.settings.most_spare {
-            return None;
-        }
-        state.n_lent += 1;
-        self.free_slot(&mut state);
-        Some(self.rouse(&mut state))
-    }
-
-    /// Takes the slot back, waiting for it a short while.
-    pub fn take_back(&self) {
-        let mut state = lock(&self.state);
-        state.n_returning += 1;
-        let end = now() + LONGEST_RETURN;
-        while state.n_active >= self.settings.n_workers {
-            let left = end.saturating_duration_since(now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.wait_for_slot(state, left);
-        }
-        state.n_returning -= 1;
-        state.n_lent -= 1;
-        state.n_active += 1;
-    }
-
-    fn wait_for_slot<'a>(&self, state: MutexGuard<'a, State<T>>, limit: Duration) -> MutexGuard<'a, State<T>>
-    where
-        T: 'a,
-    {
-        self.slot.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// Goes on without a worker whose task does not end, and which may have lent its slot; true when a thread is to be started.
-    ///
-    /// The amounts of the task stay taken until it ends.
-    pub fn abandon(&self, has_lent: bool) -> bool {
-        let mut state = lock(&self.state);
-        state.n_threads -= 1;
-        state.n_abandoned += 1;
-        if has_lent {
-            state.n_lent -= 1; // its slot is free already
-        } else {
-            self.free_slot(&mut state);
-        }
-        self.let_go_when_done(&state);
-        self.rouse(&mut state)
-    }
-
-    /// A worker that was abandoned comes back; its seat is free for others, and it goes unless there is need.
-    pub fn come_back(&self, seat: Seat, ended: Group) -> Next<T> {
-        let mut state = lock(&self.state);
-        state.n_abandoned -= 1;
-        Self::give_back(&mut state, ended);
-        state.n_threads += 1;
-        if state.n_threads > self.most_threads(&state) {
-            self.count_out(&mut state, seat);
-            return Next::Leave;
-        }
-        self.next_in(&mut state, seat)
     }
 
     // ---- The end
