@@ -2,6 +2,8 @@
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Protocol, Self, TypeVar, final
 
+from typing_extensions import disjoint_base
+
 __all__ = [
     "Dispatcher",
     "Executor",
@@ -73,6 +75,7 @@ class Dispatcher:
     def lose(self, error: BaseException) -> None: ...
     def close(self) -> None: ...
 
+@disjoint_base
 class Future:
     def __new__(cls) -> Self: ...
     def result(self, timeout: float | None = None) -> Any: ...
@@ -90,6 +93,7 @@ class Future:
     @property
     def last_error(self) -> BaseException | None: ...
 
+@disjoint_base
 class Executor:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...

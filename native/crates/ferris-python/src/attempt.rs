@@ -32,7 +32,12 @@ pub enum Ran {
 }
 
 /// Runs one attempt at a task with a policy.
-pub fn run(future: &Bound<'_, Future>, task: &Task, policy: &Policy, watch: Option<&Watch>) -> PyResult<Ran> {
+pub fn run(
+    future: &Bound<'_, Future>,
+    task: &Task,
+    policy: &Policy,
+    watch: Option<&Arc<Watch>>,
+) -> PyResult<Ran> {
     let py = future.py();
     if !future.get().begin() {
         task.office.count_repeated(); // it was counted as begun, and is cancelled

@@ -430,7 +430,7 @@ impl Office {
     }
 
     /// Runs a task, and leaves what goes wrong on its future.
-    fn run(&self, future: &Bound<'_, Future>, watch: Option<&Watch>) -> Ran {
+    fn run(&self, future: &Bound<'_, Future>, watch: Option<&Arc<Watch>>) -> Ran {
         let py = future.py();
         let ran = catch_unwind(AssertUnwindSafe(|| self.attempt(future, watch)));
         let ran = ran.unwrap_or_else(|_| {
@@ -444,7 +444,7 @@ impl Office {
     }
 
     #[inline]
-    fn attempt(&self, future: &Bound<'_, Future>, watch: Option<&Watch>) -> PyResult<Ran> {
+    fn attempt(&self, future: &Bound<'_, Future>, watch: Option<&Arc<Watch>>) -> PyResult<Ran> {
         if future.get().stage().is_over() {
             // An errand: it was counted as a task that begins.
             self.count_repeated();

@@ -203,7 +203,11 @@ fn help_from_outside(future: &Bound<'_, Future>) {
         return;
     }
     if let Some(item) = office.crew.help_from_outside(task.place()) {
-        office.run_helped(item.bind(future.py()));
+        {
+            // A worker meanwhile: its task may wait for others.
+            let (_on_duty, _station) = OnDuty::enter(office, Seat::OUTSIDE);
+            office.run_helped(item.bind(future.py()));
+        }
         if office.crew.end_help() {
             office.start_thread(future.py());
         }

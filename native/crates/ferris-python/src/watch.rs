@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub struct Watch {
     deadline: AtomicU64,
     // Held by attached threads only.
     attempt: Mutex<Attempt>,
+    /// The timer knows it.
+    is_registered: AtomicBool,
 }
 
 /// An attempt whose time was up.
@@ -83,13 +85,12 @@ impl Attempt {
 
 impl Watch {
     pub fn new(office: &Arc<Office>) -> Arc<Self> {
-        let watch = Arc::new(Self {
+        Arc::new(Self {
             office: Arc::clone(office),
             deadline: AtomicU64::new(NEVER),
             attempt: Mutex::default(),
-        });
-        timer::register(&watch);
-        watch
+            is_registered: AtomicBool::new(false),
+        })
     }
 
     fn attempt(&self) -> MutexGuard<'_, Attempt> {
@@ -101,7 +102,10 @@ impl Watch {
     }
 
     /// An attempt begins on this thread.
-    pub fn enter(&self, future: &Bound<'_, Future>, limit: Duration) {
+    pub fn enter(self: &Arc<Self>, future: &Bound<'_, Future>, limit: Duration) {
+        if !self.is_registered.swap(true, Ordering::Relaxed) {
+            timer::register(self);
+        }
         *self.attempt() = Attempt {
             future: Some(future.clone().unbind()),
             thread: interpreter::thread_ident(),
