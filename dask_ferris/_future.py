@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import threading
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dask_ferris import _native
 
@@ -25,6 +25,10 @@ class Future(_native.Future, concurrent.futures.Future[_T]):
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:  # it is the native base's
+
+        def result(self, timeout: float | None = None) -> _T: ...
 
     def __init__(self) -> None:
         """Make a future that belongs to no executor; it ends when someone sets its result."""

@@ -11,6 +11,8 @@ import dask_ferris
 from dask_ferris.exceptions import FerrisWarning
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from dask.typing import SchedulerGetCallable
 
 
@@ -53,6 +55,22 @@ def exceptions_are_those_of_the_standard_library(
 def graph_errors_are_ours(error: dask_ferris.GraphError) -> dask_ferris.FerrisError:
     """One handler catches all that this package raises itself."""
     return error
+
+
+def executors_are_typed_as_the_standard_pool(executor: dask_ferris.Executor) -> ThreadPoolExecutor:
+    """A future knows the type of its result, also through a view and with a priority."""
+    assert_type(executor.submit(len, "abc"), dask_ferris.Future[int])
+    careful = executor.with_options(priority=2, retries=dask_ferris.Retry(3, on=OSError), timeout=1.5, name="len")
+    assert_type(careful, dask_ferris.Executor)
+    assert_type(careful.submit(len, "abc", priority=dask_ferris.TaskPriority.HIGH).result(), int)
+    assert_type(list(executor.map(len, ["a", "b"], chunksize=2)), list[int])
+    assert_type(executor.submit_computation("sum", [1, 2]), float)
+    assert_type(executor.computation_future("sum", [1, 2]), dask_ferris.Future[float])
+    assert_type(executor.get_stats().completed_tasks, int)
+    assert_type(dask_ferris.recommended_workers("mixed"), int)
+    executor.with_options(retrys=1)  # type: ignore[call-arg]
+    dask_ferris.Executor(n_workers=1)  # type: ignore[call-arg]
+    return executor
 
 
 def version_is_a_string() -> None:
