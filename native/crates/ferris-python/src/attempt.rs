@@ -48,9 +48,11 @@ pub fn run(
     if let Some((watch, limit)) = timed {
         watch.enter(future, limit);
     }
-    let mut left = Left::InTime;
-    let mut leave = || left = timed.map_or(Left::InTime, |(watch, _)| watch.leave(py));
-    let outcome = task.call_again(py, &mut leave);
+    let leave = || timed.map_or(Left::InTime, |(watch, _)| watch.leave(py));
+    let mut left = None;
+    let outcome = task.call_again(py, || left = Some(leave()));
+    // There was no call left to make when the time was up before it was made.
+    let left = left.unwrap_or_else(leave);
     let outcome = match left {
         Left::Overtaken => return Ok(Ran::Overdue),
         Left::Late => Err(timeout_error(py, task, policy)),
@@ -59,7 +61,7 @@ pub fn run(
     match outcome {
         Ok(value) => {
             task.clear(py);
-            task.clear_error(py);
+            task.forget_frames(py);
             task::finish(future, task, Ok(value))?;
         }
         Err(error) => fail(future, task, policy, error)?,

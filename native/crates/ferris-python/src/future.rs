@@ -187,6 +187,8 @@ impl Future {
 /// Ends a task's future with its outcome, and tells those who wait.
 pub fn settle(future: &Bound<'_, Future>, outcome: PyResult<Bound<'_, PyAny>>) -> PyResult<()> {
     let (py, me) = (future.py(), future.get());
+    // First, as others may run meanwhile: an error that is not an object yet becomes one.
+    let outcome = outcome.map_err(|error| error.into_value(py).into_bound(py));
     let from = me.stage();
     if from.is_over() {
         return Err(invalid_state(future, from));
@@ -198,9 +200,8 @@ pub fn settle(future: &Bound<'_, Future>, outcome: PyResult<Bound<'_, PyAny>>) -
             }
             me.result.put(value);
         }
-        Err(error) => {
+        Err(exception) => {
             collector::show(future.as_any());
-            let exception = error.into_value(py).into_bound(py);
             if let Some(traceback) = traceback_of(&exception) {
                 me.traceback.put(traceback);
             }

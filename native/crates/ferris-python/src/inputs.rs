@@ -1,5 +1,6 @@
 //! Futures among the arguments of a call: it begins when they have ended, and gets their results.
 
+use ferris_core::stage::Stage;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
 use std::cell::{Cell, RefCell};
@@ -99,10 +100,14 @@ fn begin(future: &Bound<'_, Future>, task: &Task) {
     }
 }
 
+/// Ends the future of a task that will not start, unless it has ended.
 fn end_with(future: &Bound<'_, Future>, task: &Task, error: PyErr) {
-    use ferris_core::stage::Stage;
     let py = future.py();
-    let ended = if error.is_instance_of::<CancelledError>(py) {
+    let is_cancelled = error.is_instance_of::<CancelledError>(py); // others may run meanwhile
+    if future.get().stage() != Stage::Pending {
+        return;
+    }
+    let ended = if is_cancelled {
         task.office.crew.totals.n_cancelled.fetch_add(1, Ordering::Relaxed);
         future::end(future, Stage::Pending, Stage::Notified)
     } else {

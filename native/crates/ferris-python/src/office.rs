@@ -547,8 +547,12 @@ impl Office {
         if future.get().stage().is_over() {
             return future::run_deferred(future); // an errand, or a user has ended it
         }
+        let ended = future::end(future, Stage::Pending, Stage::Notified);
+        if !future.get().is_cancelled() {
+            return Ok(()); // a user has ended it meanwhile
+        }
         self.note_cancelled(future);
-        future::end(future, Stage::Pending, Stage::Notified)
+        ended
     }
 
     /// Counts a task that was cancelled, and drops its call.

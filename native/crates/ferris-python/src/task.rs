@@ -123,6 +123,14 @@ impl Task {
         objects.chain(self.context.take(py)).collect()
     }
 
+    /// Drops the traceback of what the last failed attempt has raised, with the frames in it.
+    pub fn forget_frames(&self, py: Python<'_>) {
+        if let Some(error) = self.last_error.get(py) {
+            // SAFETY: the thread is attached; an exception, and None.
+            unsafe { ffi::PyException_SetTraceback(error.as_ptr(), ffi::Py_None()) };
+        }
+    }
+
     /// Drops what the last failed attempt has raised.
     pub fn clear_error(&self, py: Python<'_>) {
         self.last_error.clear(py);
