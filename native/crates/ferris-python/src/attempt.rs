@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call;
+use crate::collector;
 use crate::future::{self, Future};
 use crate::newborn;
 use crate::policy::Policy;
@@ -61,7 +62,9 @@ pub fn run(
     match outcome {
         Ok(value) => {
             task.clear(py);
-            task.forget_frames(py);
+            if task.forget_frames(py) {
+                collector::show(future.as_any());
+            }
             task::finish(future, task, Ok(value))?;
         }
         Err(error) => fail(future, task, policy, error)?,

@@ -123,12 +123,14 @@ impl Task {
         objects.chain(self.context.take(py)).collect()
     }
 
-    /// Drops the traceback of what the last failed attempt has raised, with the frames in it.
-    pub fn forget_frames(&self, py: Python<'_>) {
-        if let Some(error) = self.last_error.get(py) {
+    /// Drops the traceback of what the last failed attempt has raised, with the frames in it; false when there was none.
+    pub fn forget_frames(&self, py: Python<'_>) -> bool {
+        let error = self.last_error.get(py);
+        if let Some(error) = &error {
             // SAFETY: the thread is attached; an exception, and None.
             unsafe { ffi::PyException_SetTraceback(error.as_ptr(), ffi::Py_None()) };
         }
+        error.is_some()
     }
 
     /// Drops what the last failed attempt has raised.
