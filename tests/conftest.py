@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from gates import TEST_TIMEOUT
 from hypothesis import HealthCheck, Phase, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 LONG = os.environ.get("FERRIS_LONG", "") == "1"
 
@@ -70,3 +71,12 @@ def rng() -> random.Random:
 def n_rounds() -> int:
     """Return how many rounds a stress test makes."""
     return 200 if LONG else 5
+
+
+@pytest.fixture
+def without_gc() -> Iterator[None]:
+    """Keep the garbage collector out, so that what is seen to go went by reference count."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -40,15 +40,6 @@ class Living:
             self.n_alive -= 1
 
 
-@pytest.fixture
-def without_gc():
-    """Switch the garbage collector off, so that only reference counts free anything."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.mark.usefixtures("without_gc")
 def test_in_a_chain_only_the_newest_values_are_alive(plain_get):
     """When a task has made its value, no more than its input and one older value are alive."""

@@ -54,15 +54,6 @@ def end_of(thing):
     return gone
 
 
-@pytest.fixture
-def without_gc():
-    """Keep the garbage collector out, so that what is seen to go went by reference count."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 # ---- What it is
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
-import gc
 import threading
 import weakref
 from collections import OrderedDict, defaultdict, deque, namedtuple
@@ -539,15 +538,6 @@ def test_a_random_web(make_pool, rng, n_rounds):
 
 
 # ---- References
-
-
-@pytest.fixture
-def without_gc():
-    """Keep the garbage collector out, so that what is seen to go went by reference count."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("without_gc")

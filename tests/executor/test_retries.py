@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as cf
 import contextvars
-import gc
 import threading
 import weakref
 from collections import Counter
@@ -506,15 +505,6 @@ def end_of(thing):
     gone = threading.Event()
     weakref.finalize(thing, gone.set)
     return gone
-
-
-@pytest.fixture
-def without_gc():
-    """Keep the garbage collector out, so that what is seen to go went by reference count."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("without_gc")
