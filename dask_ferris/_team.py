@@ -48,6 +48,7 @@ class Team:
         self.initializer = initializer
         self.initargs = initargs
         self._prefix = prefix
+        self._lock = threading.Lock()
 
     def start(self, post: _Post) -> None:
         """Start one more thread; the native half calls this.
@@ -55,16 +56,18 @@ class Team:
         A `threading.Thread`, so that names, tracing, profiling and debuggers work; a daemon, because executors end
         their threads themselves.
         """
-        self.threads -= {thread for thread in self.threads if thread.ident is not None and not thread.is_alive()}
         initialize = None if self.initializer is None else self._initialize
-        name = f"{self._prefix}_{len(self.threads)}"
-        thread = threading.Thread(target=post.serve, args=(initialize,), name=name, daemon=True)
-        self.threads.add(thread)  # before the start: Ctrl-C may come while it is waited for
+        with self._lock:  # submitters, workers that wait and the timer start threads
+            self.threads -= {thread for thread in self.threads if thread.ident is not None and not thread.is_alive()}
+            name = f"{self._prefix}_{len(self.threads)}"
+            thread = threading.Thread(target=post.serve, args=(initialize,), name=name, daemon=True)
+            self.threads.add(thread)  # before the start: Ctrl-C may come while it is waited for
         try:
             thread.start()
         except BaseException:
             if thread.ident is None:  # it never ran
-                self.threads.discard(thread)
+                with self._lock:
+                    self.threads.discard(thread)
             raise
 
     def _initialize(self) -> bool:
@@ -79,10 +82,13 @@ class Team:
     def join(self) -> None:
         """Wait for the threads to end, which they are about to do; those that are stuck in a task are left."""
         end = time.monotonic() + _JOIN_LIMIT
-        for thread in list(self.threads):
+        with self._lock:
+            threads = list(self.threads)
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, end - time.monotonic()))
 
     def forget(self) -> None:
         """Begin anew in the child of a fork, where these threads do not exist."""
         self.threads.clear()
+        self._lock = threading.Lock()  # a thread that is not there may have the old one

@@ -7,6 +7,8 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::interpreter;
@@ -21,9 +23,14 @@ const PAUSE: Duration = Duration::from_micros(200);
 ///
 /// Nobody starts one before the caller lets go of the interpreter.
 pub fn wait_for_births(py: Python<'_>) -> bool {
+    if cfg!(Py_3_12) {
+        return true;
+    }
     let end = Instant::now() + LONGEST_BIRTH;
-    while has_newborns(py) {
+    while !newborns(py).is_empty() {
         if Instant::now() >= end {
+            let late = newborns(py); // before the lock, which it takes too
+            stillborn().extend(late);
             return false;
         }
         interpreter::wait(py, || std::thread::sleep(PAUSE));
@@ -31,9 +38,23 @@ pub fn wait_for_births(py: Python<'_>) -> bool {
     true
 }
 
-/// True when the module `threading` is starting a thread, where that matters.
-fn has_newborns(py: Python<'_>) -> bool {
+/// Threads that were not born in time, by address: an interrupt within `Thread.start` leaves one in limbo for ever, and
+/// `threading` keeps it there, so that no other has its address.
+fn stillborn() -> MutexGuard<'static, HashSet<usize>> {
+    static STILLBORN: LazyLock<Mutex<HashSet<usize>>> = LazyLock::new(Mutex::default);
+    STILLBORN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The threads that the module `threading` is starting, by address.
+fn newborns(py: Python<'_>) -> Vec<usize> {
     static LIMBO: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let find = || -> PyResult<_> { Ok(py.import("threading")?.getattr("_limbo")?.cast_into()?.unbind()) };
-    cfg!(not(Py_3_12)) && LIMBO.get_or_try_init(py, find).is_ok_and(|limbo| !limbo.bind(py).is_empty())
+    let Ok(limbo) = LIMBO.get_or_try_init(py, find) else { return Vec::new() };
+    let threads = limbo.bind(py).keys();
+    let stillborn = stillborn();
+    threads
+        .iter()
+        .map(|thread| thread.as_ptr() as usize)
+        .filter(|address| !stillborn.contains(address))
+        .collect()
 }
