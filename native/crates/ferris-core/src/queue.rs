@@ -372,33 +372,24 @@ impl<T> Queue<T> {
         let Entry { room, priority, .. } = self.entries[index as usize];
         let mut list = self.rooms[room as usize].list(priority);
         let after = if before == NONE { list.head } else { self.entries[before as usize].next };
-        (self.entries[index as usize].previous, self.entries[index as usize].next) = (before, after);
-        if before == NONE {
-            list.head = index;
-        } else {
-            self.entries[before as usize].next = index;
-        }
-        if after == NONE {
-            list.tail = index;
-        } else {
-            self.entries[after as usize].previous = index;
-        }
+        self.connect(&mut list, before, index);
+        self.connect(&mut list, index, after);
         self.rooms[room as usize].set_list(priority, list);
+    }
+
+    /// Makes two entries neighbours; where one is none, the other is an end of the list.
+    fn connect(&mut self, list: &mut List, left: u32, right: u32) {
+        let next = if left == NONE { &mut list.head } else { &mut self.entries[left as usize].next };
+        *next = right;
+        let previous =
+            if right == NONE { &mut list.tail } else { &mut self.entries[right as usize].previous };
+        *previous = left;
     }
 
     fn unlink(&mut self, index: u32) {
         let Entry { room, priority, previous, next, .. } = self.entries[index as usize];
         let mut list = self.rooms[room as usize].list(priority);
-        if previous == NONE {
-            list.head = next;
-        } else {
-            self.entries[previous as usize].next = next;
-        }
-        if next == NONE {
-            list.tail = previous;
-        } else {
-            self.entries[next as usize].previous = previous;
-        }
+        self.connect(&mut list, previous, next);
         self.rooms[room as usize].set_list(priority, list);
     }
 }

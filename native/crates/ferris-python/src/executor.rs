@@ -185,12 +185,6 @@ impl Executor {
         self.office()?.wait_until_gone(py)
     }
 
-    /// Fail what has not begun, and accept nothing more.
-    fn _break_down(&self, py: Python<'_>, why: &str) -> PyResult<()> {
-        self.office()?.break_down(py, why);
-        Ok(())
-    }
-
     /// Have threads of its own in the child of a fork.
     fn _renew(&self, py: Python<'_>) -> PyResult<()> {
         if let Own::Office(place) = self.own()? {

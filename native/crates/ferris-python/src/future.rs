@@ -644,8 +644,7 @@ impl Future {
             slot.clear(py);
         }
         if let Some(task) = self.task() {
-            task.clear(py);
-            task.clear_error(py);
+            drop(task.take_all(py));
         }
     }
 }

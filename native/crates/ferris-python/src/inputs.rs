@@ -35,7 +35,7 @@ impl Inputs {
                 me.count_down(input);
             }
         }
-        me.count_one();
+        me.count_one(future.py());
     }
 
     /// One input has ended.
@@ -58,14 +58,10 @@ impl Inputs {
         if let Some(error) = failure(input) {
             self.fail(py, error);
         }
-        self.count_one_in(py);
+        self.count_one(py);
     }
 
-    fn count_one(&self) {
-        Python::attach(|py| self.count_one_in(py));
-    }
-
-    fn count_one_in(&self, py: Python<'_>) {
+    fn count_one(&self, py: Python<'_>) {
         if self.n_left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let future = self.future.bind(py);
             if let Some(task) = future.get().task()

@@ -133,11 +133,6 @@ impl Task {
         error.is_some()
     }
 
-    /// Drops what the last failed attempt has raised.
-    pub fn clear_error(&self, py: Python<'_>) {
-        self.last_error.clear(py);
-    }
-
     pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let slots = [&self.function, &self.args, &self.kwargs, &self.last_error];
         slots.into_iter().try_for_each(|slot| slot.visit(visit))
