@@ -569,24 +569,29 @@ def test_child_and_parent_both_use_the_executor(body):
     assert ["0 True"] == lines_of_fork(body)
 
 
-@pytest.mark.parametrize("end", ["executor.shutdown()", "executor._break_down('a test')"])
+@pytest.mark.parametrize("end", ["shut down", "broken"])
 def test_an_executor_that_was_closed_is_closed_in_the_child(end):
     """Shut down or broken, it takes nothing there either."""
     body = f"""
-        executor = Executor(1)
-        meet(executor, 1)
-        {end}
+        import logging
+        logging.disable(logging.CRITICAL)
+        def initializer():
+            if "{end}" == "broken":
+                raise LookupError
+        executor = Executor(1, initializer=initializer)
+        first = executor.submit(int).exception(WAIT)
+        executor.shutdown()
         def use():
             try:
                 executor.submit(int)
             except RuntimeError as error:
                 say(executor.is_active(), type(error).__name__)
                 return True
-        print(in_child(use), use())
+        print(first is None, in_child(use), use())
     """
-    name = "PoolClosedError" if "shutdown" in end else "BrokenPoolError"
+    name = "PoolClosedError" if end == "shut down" else "BrokenPoolError"
 
-    assert [f"False {name}"] * 2 + ["0 True"] == lines_of_fork(body)
+    assert [f"False {name}"] * 2 + [f"{end == 'shut down'} 0 True"] == lines_of_fork(body)
 
 
 def test_futures_of_the_parent_fail_in_the_child():
