@@ -17,6 +17,9 @@ CARGO_DENY_VERSION := 0.20.2
 # More words for pytest: make pytest ARGS="-x -k chain".
 ARGS :=
 
+# A worker for each processor, which takes tests from the others when it has none left.
+PARALLEL := --numprocesses logical --dist worksteal
+
 # Set once for every build. The remapping keeps the folders of this machine out of what is built.
 export RUSTFLAGS := --remap-path-prefix=$(CURDIR)=dask_ferris \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo $(CFG)
@@ -99,7 +102,7 @@ loom: prerequisites ## Run the loom models: every interleaving of the core's pro
 
 .PHONY: pytest
 pytest: $(VENV)/stamps/installed ## Run the Python tests; ARGS="..." goes to pytest
-	$(python) -Im pytest $(ARGS)
+	$(python) -Im pytest $(PARALLEL) $(ARGS)
 
 # PyO3 keeps references that are dropped without the GIL in a pool, for later; without the pool such a drop aborts.
 .PHONY: strict
@@ -110,7 +113,7 @@ strict: ## Run the Python tests on a build that aborts where a reference is drop
 # The part of the tests that test-all runs for each CPython.
 .PHONY: contract
 contract: $(VENV)/stamps/installed
-	$(python) -Im pytest -rs tests/contract tests/executor tests/cpython $(wildcard tests/exit)
+	$(python) -Im pytest $(PARALLEL) -rs tests/contract tests/executor tests/cpython $(wildcard tests/exit)
 
 .PHONY: lint-python
 lint-python: $(VENV)/stamps/installed $(VENV)/stamps/lint ## The Python half of lint

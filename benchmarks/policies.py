@@ -174,7 +174,10 @@ def prepare_pending(n: int, competitor: str) -> Measure:
 
 
 def prepare_waiting_retries(n: int, competitor: str) -> Measure:
-    """The measure of the bytes by which a process grows with `n` tasks that have failed and wait to be repeated."""
+    """The measure of the bytes by which a process grows with `n` more tasks that have failed and wait to be repeated.
+
+    More than the first `n`: with those the allocator takes whole huge pages, which the others use up.
+    """
     return partial(_in_fresh_process, _fill_with_retries, n, competitor)
 
 
@@ -210,13 +213,14 @@ def _growth(fill: Fill, n: int, competitor: str) -> int:
     Not those of its peak, `ru_maxrss`: that of a process begins with the memory of the process that started it.
     """
     executor, gate = load_executor(competitor), threading.Event()
+    first = fill(executor, n, gate) if fill is _fill_with_retries else []
     gc.collect()
     before = _memory()
     futures = fill(executor, n, gate)
     grown = _memory() - before
     executor.shutdown(wait=False, cancel_futures=True)
     gate.set()
-    del futures
+    del first, futures
     return grown
 
 

@@ -17,6 +17,7 @@ from dask_ferris._future import Future
 from dask_ferris._native import get
 from dask_ferris._policy import Retry, TaskPriority
 from dask_ferris._pool import Statistics, statistics
+from dask_ferris._report import RunReport
 from dask_ferris._schedulers import (
     AdaptiveScheduler,
     PriorityScheduler,
@@ -37,6 +38,7 @@ from dask_ferris.exceptions import (
     PoolClosedError,
     QueueFullError,
     TaskTimeoutError,
+    UpstreamFailedError,
 )
 
 __all__ = [
@@ -58,9 +60,11 @@ __all__ = [
     "QueueFullError",
     "Retry",
     "RoundRobinScheduler",
+    "RunReport",
     "Statistics",
     "TaskPriority",
     "TaskTimeoutError",
+    "UpstreamFailedError",
     "WorkStealingScheduler",
     "get",
     "recommended_workers",

@@ -10,84 +10,60 @@ Only what is exactly Dask's own is treated so. Everything else is left to Dask.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 
 # What `dask.compute` hands over has no public name.
-from dask._expr import HLGExpr, _HLGExprGroup, _HLGExprSequence  # pyright: ignore[reportPrivateUsage]
+from dask._expr import HLGExpr, _HLGExprGroup  # pyright: ignore[reportPrivateUsage]
 from dask._task_spec import GraphNode
-from dask.core import flatten, get_dependencies
+from dask.core import get_dependencies
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-__all__ = ["materialise"]
+__all__ = ["is_only_culled", "merged", "needed"]
 
 Graph = dict[Any, Any]
 
 
-def materialise(expr: object) -> tuple[Graph, set[str]] | None:
-    """Return the optimised graph of what `dask.compute` hands over, and the names of its annotations.
+def is_only_culled(operand: Any, hlg: HighLevelGraph) -> bool:
+    """Tell whether Dask's own optimiser for Delayed is to be run, on layers that are plain dicts.
 
     Args:
-        expr: The expression.
-
-    Returns:
-        The graph and the names, or None when nothing in the expression is a Delayed that Dask would only cull.
+        operand: A part of what `dask.compute` hands over.
+        hlg: Its graph.
     """
-    if type(expr) is not _HLGExprSequence or not any(map(_is_only_culled, expr.operands)):
-        return None
-    graph: Graph = {}
-    names: set[str] = set()
-    for operand in expr.operands:
-        part, layers = _cull(operand) if _is_only_culled(operand) else _optimise(operand)
-        graph.update(part)
-        names.update(name for layer in layers for name in layer.annotations or ())
-    return graph, names
-
-
-def _is_only_culled(operand: Any) -> bool:
-    """Tell whether Dask's own optimiser for Delayed is to be run, on layers that are plain dicts."""
     return (
         type(operand) in {HLGExpr, _HLGExprGroup}
         # The module is hidden behind the function of the same name.
         and operand.low_level_optimizer is sys.modules["dask.delayed"].optimize
         and not dask.config.get("optimization.fuse.delayed", False)
-        and type(operand.hlg) is HighLevelGraph
-        and all(type(layer) is MaterializedLayer for layer in operand.hlg.layers.values())
+        and type(hlg) is HighLevelGraph
+        and all(type(layer) is MaterializedLayer for layer in hlg.layers.values())
     )
 
 
-def _cull(operand: Any) -> tuple[Graph, Iterable[Any]]:
-    layers = operand.hlg.layers.values()
-    merged: Graph = {}
-    for layer in layers:
-        merged.update(layer.mapping)
-    return _needed(merged, flatten(operand.__dask_keys__())), layers
+def merged(hlg: HighLevelGraph) -> Graph:
+    """Return all layers as one dict."""
+    graph: Graph = {}
+    for layer in hlg.layers.values():
+        graph.update(cast("MaterializedLayer", layer).mapping)
+    return graph
 
 
-def _needed(graph: Graph, keys: Iterable[Hashable]) -> Graph:
+def needed(graph: Graph, keys: Iterable[Hashable]) -> Graph:
     """Return the part of a graph that some keys need."""
-    needed: Graph = {}
+    found: Graph = {}
     wanted = [key for key in keys if key in graph]
     while wanted:
         key = wanted.pop()
-        if key not in needed:
-            node = needed[key] = graph[key]
+        if key not in found:
+            node = found[key] = graph[key]
             wanted.extend(other for other in _dependencies(graph, node) if other in graph)
-    return needed
+    return found
 
 
 def _dependencies(graph: Any, node: Any) -> Iterable[Hashable]:
     return node.dependencies if isinstance(node, GraphNode) else get_dependencies(graph, task=node)
-
-
-def _optimise(operand: Any) -> tuple[Graph, Iterable[Any]]:
-    """Do what Dask does with any other operand."""
-    dsk = operand.hlg
-    if operand.low_level_optimizer is not None:
-        dsk = operand.low_level_optimizer(dsk, operand.__dask_keys__())
-    merged = HighLevelGraph.merge(dsk)
-    return merged.to_dict(), merged.layers.values()

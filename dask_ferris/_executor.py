@@ -22,7 +22,7 @@ from dask_ferris._batch import as_call, attempt, outcomes_of
 from dask_ferris._future import Future
 from dask_ferris._memory import MemoryGate, process_memory
 from dask_ferris._options import executor_config
-from dask_ferris._policy import NOT_GIVEN, Policy, as_amounts, as_two_floats, is_testing
+from dask_ferris._policy import NOT_GIVEN, Policy, Words, as_amounts, as_two_floats, is_testing
 from dask_ferris._pool import HOOKS_ARE_SET
 from dask_ferris._results import Chunk, Results, collect, collect_ahead
 from dask_ferris._schedulers import (
@@ -360,7 +360,20 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
         Returns:
             The values, in the shape of the keys.
         """
+        if options.get("pool", self) not in (None, self):
+            msg = f"a run on an executor has its threads; pool={options['pool']!r} can not be honoured"
+            raise PolicyError(msg)
         return _native.get(dsk, keys, **{**options, "pool": self})
+
+    def _words(self, policy: Policy) -> Words:
+        """Return a policy as the native half knows it."""
+        return Words(
+            priority=as_two_floats(policy.priority),
+            timeout=policy.timeout,
+            retry=policy.retry,
+            request=self._request(policy.resources),
+            name=policy.name,
+        )
 
     def _request(self, amounts: Mapping[str, float]) -> list[tuple[int, float]]:
         """Return amounts by the index of the resource."""
@@ -368,10 +381,10 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
         for name, amount in amounts.items():
             if name not in self._capacity:
                 known = ", ".join(map(repr, names)) or "none"
-                msg = f"the executor does not have the resource {name!r}; it has {known}"
+                msg = f"there is no resource {name!r}; there is {known}"
                 raise PolicyError(msg)
             if amount > self._capacity[name]:
-                msg = f"the executor has {self._capacity[name]!r} of the resource {name!r}, never {amount!r}"
+                msg = f"there is {self._capacity[name]!r} of the resource {name!r}, never {amount!r}"
                 raise PolicyError(msg)
         return sorted((names.index(name), amount) for name, amount in amounts.items() if amount > 0)
 
@@ -451,18 +464,10 @@ class _View(Executor):
     """An executor as seen through a policy."""
 
     def __init__(self, base: Executor, policy: Policy) -> None:
-        request = base._request(policy.resources)
         self._viewed, self._policy = base, policy
         self._max_workers, self._capacity = base._max_workers, base._capacity
         self._thread_name_prefix = base._thread_name_prefix
-        self._look_at(
-            base,
-            priority=as_two_floats(policy.priority),
-            timeout=policy.timeout,
-            retry=policy.retry,
-            request=request,
-            name=policy.name,
-        )
+        self._look_at(base, base._words(policy))
 
     @property
     def _base(self) -> Executor:

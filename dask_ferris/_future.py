@@ -21,7 +21,8 @@ class Future(_native.Future, concurrent.futures.Future[_T]):
 
     Attributes:
         attempts: How often the call has begun.
-        last_error: The exception of the last attempt that failed, or None; without its traceback once one succeeds.
+        last_error: The exception of the last attempt that failed, or None; without its traceback, unless it was
+            the last.
     """
 
     __slots__ = ()

@@ -17,28 +17,23 @@ from dask_ferris import _native
 from dask_ferris._arguments import as_choice, as_count, as_flag, as_seconds
 from dask_ferris._callbacks import Hooks, as_hooks
 from dask_ferris._foreign_pool import StepElsewhere, use_pool
-from dask_ferris._policy import as_amounts
+from dask_ferris._policy import as_amounts, as_priority, as_retry, as_timeout
 from dask_ferris._warn import warn
 from dask_ferris.exceptions import PolicyError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dask_ferris._report import Report
+
 __all__ = ["DEFAULTS", "Options", "resolve"]
 
 # Words of the policy that a later version honours; until then they are errors, never ignored.
 _UNAVAILABLE = frozenset(
     {
-        "deadline",
         "lane",
         "memory_limit",
-        "on_error",
-        "priority",
         "progress",
-        "report",
-        "resources",
-        "retries",
-        "timeout",
         "trace",
     }
 )
@@ -49,7 +44,13 @@ _OTHER_NAMES = {"max_workers": "num_workers", "n_workers": "num_workers", "nwork
 # Words of Dask's own schedulers.
 _DASKS_OWN = frozenset({"cache", "callbacks", "num_workers", "pool", "raise_exception", "rerun_exceptions_locally"})
 
-_KNOWN = _UNAVAILABLE | _DASKS_OWN | {"width"}
+# Words of the policy of each task.
+_WORDS = {"priority": as_priority, "retries": as_retry, "timeout": as_timeout, "resources": as_amounts}
+
+# Words for the run as a whole.
+_RUN_WIDE = frozenset({"deadline", "on_error", "report"})
+
+_KNOWN = _UNAVAILABLE | _DASKS_OWN | _WORDS.keys() | _RUN_WIDE | {"width"}
 
 _WIDTHS = ("adaptive", "fixed")
 
@@ -72,11 +73,16 @@ class Options:
     """How a graph is to be run.
 
     Attributes:
+        words: The words of the policy of each task that were given.
+        continues: Go on after a task that failed; its exception takes the place of its value.
+        deadline: Seconds that the run may take, or None.
+        report: Who gets the report, or None.
         num_workers: How many tasks may run at once, at least 1.
         is_fixed: Use all workers whenever there is work for them, whether that pays or not.
         check: Run each task both ways and compare.
         limit_blas: Hold BLAS and OpenMP back while several workers share a run.
         callbacks: The callbacks of this call, or None for those that are active.
+        sees_callbacks: Callbacks are active.
         cache: Where values are kept while they are needed, or None for a dict of the run's own.
         executor: The executor of this package on whose threads tasks run, or None.
         step_elsewhere: Lets a thread of the user's pool call the `step` it is given, or None.
@@ -84,11 +90,16 @@ class Options:
         raise_exception: Called with the exception of a task and its traceback, or None to raise it.
     """
 
+    words: Mapping[str, Any]
+    continues: bool
+    deadline: float | None
+    report: Report | None
     num_workers: int
     is_fixed: bool
     check: bool
     limit_blas: bool
     callbacks: list[Hooks] | None
+    sees_callbacks: bool
     cache: MutableMapping[Any, Any] | None
     executor: _native.Executor | None
     step_elsewhere: StepElsewhere | None
@@ -96,18 +107,25 @@ class Options:
     raise_exception: Callable[[BaseException, TracebackType | None], object] | None
 
     @property
+    def governing(self) -> list[str]:
+        """The words that were given and that only a run whose tasks have policies honours."""
+        run_wide = {"on_error": self.continues, "deadline": self.deadline, "report": self.report}
+        return [*self.words, *(word for word, value in run_wide.items() if value)]
+
+    @property
     def is_watched(self) -> bool:
-        """Whether one of Dask's own options asks for a run that is accounted for step by step."""
+        """Whether callbacks or one of Dask's own options ask for a run that is accounted for step by step."""
         asked = (self.callbacks, self.cache, self.raise_exception)
         is_elsewhere = self.step_elsewhere is not None and self.executor is None
-        return self.rerun or is_elsewhere or any(option is not None for option in asked)
+        return self.sees_callbacks or self.rerun or is_elsewhere or any(option is not None for option in asked)
 
 
-def resolve(given: Mapping[str, Any]) -> Options:
+def resolve(given: Mapping[str, Any], sees_callbacks: bool = False) -> Options:  # noqa: FBT001, FBT002 - for native code
     """Resolve the keyword arguments of one call.
 
     Args:
         given: The keyword arguments, as the caller wrote them.
+        sees_callbacks: Whether a callback of Dask is active.
 
     Returns:
         The options of the run.
@@ -125,11 +143,16 @@ def resolve(given: Mapping[str, Any]) -> Options:
     callbacks, (where, pool) = given.get("callbacks"), _dasks_own("pool", given)
     size, step_elsewhere = (num_workers, None) if pool is None else use_pool(where, pool, num_workers)
     return Options(
+        words={word: check(given[word]) for word, check in _WORDS.items() if given.get(word) is not None},
+        continues=as_choice("on_error", given.get("on_error") or "raise", ("raise", "continue")) == "continue",
+        deadline=None if given.get("deadline") is None else as_seconds("deadline", given["deadline"]),
+        report=_report(given.get("report")),
         num_workers=size,
         is_fixed=_is_fixed(given, section),
         check=_flag_of("check", section),
         limit_blas=_flag_of("limit_blas", section),
         callbacks=None if callbacks is None else as_hooks(callbacks),
+        sees_callbacks=sees_callbacks and callbacks is None,
         cache=_cache(*_dasks_own("cache", given)),
         executor=pool if isinstance(pool, _native.Executor) else None,
         step_elsewhere=step_elsewhere,
@@ -167,6 +190,13 @@ def _flag_of(name: str, section: Mapping[str, Any]) -> bool:
 
 def _rerun(where: str, value: object) -> bool:
     return value is not None and as_flag(where, value)
+
+
+def _report(report: Any) -> Report | None:
+    if report is None or callable(report) or isinstance(report, (str, Path)):
+        return cast("Report | None", report)
+    msg = f"report must be a function of a RunReport, or the path of a file, not {report!r}"
+    raise TypeError(msg)
 
 
 def _raise_exception(function: Any) -> Any:

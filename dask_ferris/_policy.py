@@ -18,8 +18,11 @@ __all__ = [
     "Policy",
     "Retry",
     "TaskPriority",
+    "Words",
     "as_amounts",
     "as_priority",
+    "as_retry",
+    "as_timeout",
     "as_two_floats",
     "is_testing",
     "set_testing",
@@ -157,8 +160,8 @@ class Policy:
         """Return the policy with the words that are given in the place of its own."""
         checks: dict[str, tuple[object, Callable[[Any], Any]]] = {
             "priority": (priority, as_priority),
-            "retry": (retries, _as_retry),
-            "timeout": (timeout, _as_timeout),
+            "retry": (retries, as_retry),
+            "timeout": (timeout, as_timeout),
             "resources": (resources, as_amounts),
             "name": (name, _as_name),
         }
@@ -166,19 +169,40 @@ class Policy:
         return replace(self, **given)
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A policy as the native half knows it.
+
+    Attributes:
+        priority: As an unevaluated sum of two floats.
+        timeout: Seconds, or None.
+        retry: When to attempt a task again, or None.
+        request: Amounts of resources by the index of each.
+        name: What tasks are called in errors, or None.
+    """
+
+    priority: tuple[float, float]
+    timeout: float | None
+    retry: Retry | None
+    request: list[tuple[int, float]]
+    name: str | None
+
+
 def as_priority(value: object) -> float:
     """Return a priority: any finite number, `None` for the normal one."""
     return TaskPriority.NORMAL if value is None else as_real("priority", value)
 
 
-def _as_retry(value: object) -> Retry | None:
+def as_retry(value: object) -> Retry | None:
+    """Return when to attempt a task again: a number of repetitions, a `Retry`, or None."""
     if value is None or isinstance(value, Retry):
         return value
     n_repeats = as_count("retries", value, least=0)
     return Retry(attempts=n_repeats + 1) if n_repeats else None
 
 
-def _as_timeout(value: object) -> float | None:
+def as_timeout(value: object) -> float | None:
+    """Return how long an attempt may take, in seconds, or None."""
     return None if value is None else as_seconds("timeout", value)
 
 

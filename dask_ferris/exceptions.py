@@ -22,6 +22,7 @@ __all__ = [
     "PoolClosedError",
     "QueueFullError",
     "TaskTimeoutError",
+    "UpstreamFailedError",
 ]
 
 
@@ -55,6 +56,10 @@ class PolicyError(FerrisError, ValueError):
 
 class TaskTimeoutError(FerrisError, TimeoutError):
     """One attempt at a task has taken longer than its limit. The task's fault, or the limit's."""
+
+
+class UpstreamFailedError(FerrisError):
+    """A task of a graph was not run, because one that it needs has failed. Its ``__cause__`` is that one's error."""
 
 
 class PoolClosedError(FerrisError, RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 WAIT = 60.0
 """Seconds any wait in a test may take.
@@ -40,3 +41,14 @@ def join(thread: threading.Thread) -> None:
     if thread.is_alive():
         message = f"deadlock: thread {thread.name!r} did not end within {WAIT:.0f} s"
         raise TimeoutError(message)
+
+
+class Token:
+    """Something whose end can be seen."""
+
+
+def end_of(thing: object) -> threading.Event:
+    """Return an event that is set when the thing is no more."""
+    gone = threading.Event()
+    weakref.finalize(thing, gone.set)
+    return gone

@@ -23,7 +23,7 @@ def main() -> None:
     assert dask.compute(total, scheduler="ferris", num_workers=2) == (55,)
     print("name")
     try:
-        dask_ferris.get({"a": (add, "b", 1)}, "a", retries=3)
+        dask_ferris.get({"a": (add, "b", 1)}, "a", lane="process")
     except dask_ferris.PolicyError:
         print("error")
     # The call that was refused has run nothing.

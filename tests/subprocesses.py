@@ -13,6 +13,25 @@ from gates import WAIT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+IN_CHILD = f"""
+    def in_child(function):
+        import os, signal, sys
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm({int(WAIT)})  # a child that hangs is a deadlock, and ends
+                status = 0 if function() else 2
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+"""The part of a program that defines `in_child`, which calls a function in a fork.
+
+It returns the status of the child: 0 when the function has returned something true, 2 something false, else 1.
+"""
+
 # The tests' interpreter may carry settings of Dask or Python that would decide what is tested.
 _CLEARED = ("DASK_", "PYTHONWARNINGS", "PYTHONDEVMODE")
 

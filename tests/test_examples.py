@@ -59,7 +59,20 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
             r" +FileNotFoundError after 1 attempt",
             r"timeout:    the task spin took longer than its limit of 0\.05 s in attempt 2",
             r"resources:  at most 1 call used the GPU at once",
-            r" +the executor has 1\.0 of the resource 'gpu', never 2\.0",
+            r" +there is 1\.0 of the resource 'gpu', never 2\.0",
+        ],
+    ),
+    "annotations.py": (
+        [],
+        [
+            r"Delayed:    14 letters, each name asked for twice",
+            r"Array:      46, each block computed twice",
+            r"Bag:        14 letters, each partition computed twice",
+            r"DataFrame:  14 letters, by keyword",
+            r"priorities: first, between, last",
+            r"timeout:    the task 'endless' took longer than its limit of 0\.05 s in attempt 1",
+            r"resources:  at most 1 task used the GPU at once",
+            r"strict:     the annotation of key 'far' can not be honoured: workers is for clusters",
         ],
     ),
     "flights.py": (

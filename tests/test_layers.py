@@ -14,11 +14,12 @@ CORE = ROOT / "native" / "crates" / "ferris-core" / "src"
 
 LAYERS = (
     {"exceptions", "typing"},
-    {"_arguments", "_warn", "_blas", "_callbacks", "_cull", "_foreign_pool", "_results", "_team"},
-    {"_batch", "_memory", "_policy", "_schedulers", "_native"},
-    {"_options", "_timer", "_future"},
+    {"_arguments", "_warn", "_blas", "_callbacks", "_cull", "_foreign_pool", "_report", "_results", "_team"},
+    {"_batch", "_memory", "_policy", "_recover", "_schedulers", "_native"},
+    {"_assign", "_options", "_timer", "_future"},
     {"_graph", "_check", "_pool"},
     {"_watched", "_executor", "_process", "_worker"},
+    {"_governed"},
     {"reductions", "testing", "executor"},
     {"local", "flow", "qc", "cluster", "diagnostics", "integrations"},
     {"__init__"},

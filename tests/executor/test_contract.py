@@ -23,8 +23,8 @@ from typing import Any, ClassVar
 
 import dask.system
 import pytest
-from gates import WAIT, barrier, join, wait_until_set
-from subprocesses import output_of
+from gates import WAIT, Token, barrier, end_of, join, wait_until_set
+from subprocesses import IN_CHILD, output_of
 
 OURS = pytest.mark.parametrize("pool_class", ["Executor"], indirect=True)
 
@@ -41,17 +41,6 @@ def fail(error=Boom):
 def echo(*args, **kwargs):
     """Return the arguments as they came."""
     return args, kwargs
-
-
-class Token:
-    """Something whose end can be seen."""
-
-
-def end_of(thing):
-    """Return an event that is set when the thing is no more."""
-    gone = threading.Event()
-    weakref.finalize(thing, gone.set)
-    return gone
 
 
 # ---- What it is
@@ -1456,17 +1445,6 @@ PREAMBLE = f"""
     def meet(pool, n):
         meeting = threading.Barrier(n, timeout=WAIT)
         return sorted(future.result() for future in [pool.submit(meeting.wait) for _ in range(n)]) == list(range(n))
-    def in_child(function):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                signal.alarm(int(WAIT))  # a child that hangs is a deadlock, and ends
-                status = 0 if function() else 2
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     def in_own_pool():
         with Pool(3) as pool:
             return meet(pool, 3)
@@ -1476,7 +1454,7 @@ PREAMBLE = f"""
 def output_with(pool_class, body):
     """Return the lines that a program with this pool prints; it forks beside threads, of which CPython warns."""
     preamble = PREAMBLE.replace("POOL", pool_class.__module__).replace("NAME", pool_class.__name__)
-    return output_of(preamble + body, options=("-W", "ignore::DeprecationWarning"))
+    return output_of(IN_CHILD + preamble + body, options=("-W", "ignore::DeprecationWarning"))
 
 
 FORKS = {

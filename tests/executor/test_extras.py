@@ -625,6 +625,34 @@ def test_a_task_rises_with_its_age(make_pool, gate, seconds, strict, expected):
     assert expected == order
 
 
+STREAMS = {
+    "beside tasks with resources": ({"resources": {"gpu": 1}}, {"gpu": 1}, {}),
+    "among tasks with resources": ({}, {}, {"gpu": 1}),
+    "beside tasks that tasks submit": ({"scheduler": dask_ferris.WorkStealingScheduler()}, {}, {}),
+    "with resources beside a task that needs others": ({}, {"gpu": 1}, {"lamp": 1}),
+}
+
+
+@pytest.mark.parametrize(("options", "of_stream", "of_low"), STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize("priority", [0, 1], ids=["low", "normal"])
+def test_nothing_waits_for_ever(make_pool, options, of_stream, of_low, priority):
+    """A stream of tasks that submit each other gives way to one that has waited, wherever it waits."""
+    with dask.config.set({"ferris.priority-aging": 0.01}):
+        pool = make_pool(1, **{"resources": {"gpu": 1, "lamp": 1}, **options})
+    stream, stop = pool.with_options(resources=of_stream), threading.Event()
+
+    def go_on():
+        if not stop.is_set():
+            stream.submit(go_on)
+
+    stream.submit(go_on)
+    low = pool.with_options(priority=priority, resources=of_low).submit(int)
+    try:
+        assert low.result(WAIT) == 0
+    finally:
+        stop.set()
+
+
 # ---- Schedulers
 
 

@@ -12,7 +12,7 @@ import traceback
 import weakref
 
 import pytest
-from gates import WAIT, barrier, join, wait_until_set
+from gates import WAIT, Token, barrier, join, wait_until_set
 from subprocesses import output_of
 
 import dask_ferris
@@ -29,10 +29,6 @@ def pool_class():
 
 class Boom(Exception):
     """The exception of these tests."""
-
-
-class Token:
-    """Something whose end can be seen."""
 
 
 def fail(error):
@@ -341,7 +337,42 @@ def cycle_through_input(pool, token):
     return future
 
 
+def cycle_through_a_cancelled_retry(pool, token):
+    """The error of an attempt leads to the future, which is cancelled before the next."""
+    box, error = [], Boom(token)
+
+    def task():
+        error.future = box[0]
+        raise error
+
+    ready = threading.Event()
+    future = pool.with_options(retries=dask_ferris.Retry(2, backoff=3600)).submit(
+        lambda: (wait_until_set(ready), task())
+    )
+    box.append(future)
+    ready.set()
+    while future.last_error is None:
+        time.sleep(0.001)
+    future.cancel()
+    return future
+
+
+def cycle_through_a_call_that_is_not_made(pool, token):
+    """A user sets the result of a future whose task has not begun; its function leads to the future."""
+    opened, box = threading.Event(), [token]
+    pool.submit(wait_until_set, opened)
+    pool.submit(wait_until_set, opened)
+    future = pool.submit(lambda: box)
+    box.append(future)
+    future.set_result(1)
+    opened.set()
+    pool.submit(int).result(WAIT)  # it is behind the other one in the queue
+    return future
+
+
 CYCLES = {
+    "error of a cancelled task": cycle_through_a_cancelled_retry,
+    "call that is not made": cycle_through_a_call_that_is_not_made,
     "result": cycle_through_result,
     "exception": cycle_through_exception,
     "callback": cycle_through_callback,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
-import threading
 import weakref
 from collections import OrderedDict, defaultdict, deque, namedtuple
 
 import pytest
-from gates import WAIT, wait_until_set
+from gates import WAIT, Token, end_of, wait_until_set
 from subprocesses import output_of
 
 import dask_ferris
@@ -25,10 +24,6 @@ class Boom(Exception):
     """The exception of these tests."""
 
 
-class Token:
-    """Something whose end can be seen."""
-
-
 def echo(*args, **kwargs):
     """Return the arguments as they came."""
     return args, kwargs
@@ -39,13 +34,6 @@ def finished(value):
     future = Future()
     future.set_result(value)
     return future
-
-
-def end_of(thing):
-    """Return an event that is set when the thing is no more."""
-    gone = threading.Event()
-    weakref.finalize(thing, gone.set)
-    return gone
 
 
 # ---- Where they are found

@@ -525,3 +525,36 @@ def test_the_standard_pool_would_wait_for_ever():
             return "waited"
 
         assert "waited" == pool.submit(outer).result(WAIT)
+
+
+def test_a_task_may_look_for_a_result_without_waiting(make_pool):
+    """`result(timeout=0)` of a task that waits behind it: no other thread is called for that."""
+    pool = make_pool(1)
+
+    def poll():
+        other = pool.submit(int)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0)
+        return threading.active_count()
+
+    before = pool.submit(threading.active_count).result(WAIT)
+    assert before == pool.submit(poll).result(WAIT)
+
+
+@pytest.mark.parametrize("where", ["a task", "a callback"])
+def test_no_task_waits_for_the_end_of_its_own_executor(make_pool, caplog, where):
+    """An error, as with the standard pool, where the wait would be for ever."""
+    pool = make_pool(1)
+    if where == "a task":
+        with pytest.raises(RuntimeError, match=r"own executor|current thread"):
+            pool.submit(pool.shutdown).result(WAIT)
+    else:
+        opened = threading.Event()
+        future = pool.submit(wait_until_set, opened)
+        future.add_done_callback(lambda _: pool.shutdown())
+        opened.set()
+        future.result(WAIT)
+        pool.shutdown()
+        assert ["RuntimeError"] == [record.exc_info[0].__name__ for record in caplog.records]
+    pool.shutdown()

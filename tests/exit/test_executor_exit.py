@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 from gates import WAIT
-from subprocesses import output_of, run_program
+from subprocesses import IN_CHILD, output_of, run_program
 
 PREAMBLE = f"""
     import atexit, os, signal, sys, threading, time, concurrent.futures as cf
@@ -37,16 +37,6 @@ PREAMBLE = f"""
             function(*args)
         except KeyboardInterrupt:
             return True
-    def in_child(function):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                status = 0 if function() else 2
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     def meet(executor, n):
         meeting = threading.Barrier(n, timeout=WAIT)
         return sorted(place.result() for place in [executor.submit(meeting.wait) for _ in range(n)]) == list(range(n))
@@ -55,7 +45,7 @@ PREAMBLE = f"""
 
 def lines_of(body, **options):
     """Return what a program prints that ends with status 0 and nothing on stderr."""
-    return output_of(textwrap.dedent(PREAMBLE) + textwrap.dedent(body), **options)
+    return output_of(textwrap.dedent(IN_CHILD) + textwrap.dedent(PREAMBLE) + textwrap.dedent(body), **options)
 
 
 # ---- The end of the program
@@ -592,6 +582,23 @@ def test_an_executor_that_was_closed_is_closed_in_the_child(end):
     name = "PoolClosedError" if end == "shut down" else "BrokenPoolError"
 
     assert [f"False {name}"] * 2 + [f"{end == 'shut down'} 0 True"] == lines_of_fork(body)
+
+
+@pytest.mark.parametrize("executor", ["executor", "Executor(1)"], ids=["the same", "another"])
+def test_a_fork_in_a_task_leaves_the_queue_to_the_parent(executor):
+    """What waits behind the task runs there, once, though the child waits for tasks of its own."""
+    body = f"""
+        executor, go = Executor(1), threading.Event()
+        def fork():
+            go.wait(WAIT)
+            return in_child(lambda: {executor}.submit(time.sleep, 0.1).result(WAIT) is None)
+        forked = executor.submit(fork)
+        queued = [executor.submit(os.getpid) for _ in range(3)]
+        go.set()
+        print(forked.result(), [future.result() == os.getpid() for future in queued])
+    """
+
+    assert ["0 [True, True, True]"] == lines_of_fork(body)
 
 
 def test_futures_of_the_parent_fail_in_the_child():

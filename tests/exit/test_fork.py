@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gates import WAIT
-from subprocesses import output_of
+from subprocesses import IN_CHILD, output_of
 
 PREAMBLE = f"""
     import os, sys, threading
@@ -14,22 +14,12 @@ PREAMBLE = f"""
         meeting = threading.Barrier(n, timeout={WAIT})
         graph = {{i: Task(i, meeting.wait) for i in range(n)}}
         return sorted(dask_ferris.get(graph, list(graph), num_workers=n)) == list(range(n))
-    def in_child(function):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                status = 0 if function() else 2
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 """
 
 
 def output_of_fork(body):
     """Return what a program prints that forks beside threads, of which CPython warns from 3.12 on."""
-    return output_of(PREAMBLE + body, options=("-W", "ignore::DeprecationWarning"))
+    return output_of(IN_CHILD + PREAMBLE + body, options=("-W", "ignore::DeprecationWarning"))
 
 
 BODIES = {

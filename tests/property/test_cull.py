@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dask_ferris
-from dask_ferris import _cull
+from dask_ferris import _recover
 
 
 def handed_over(*collections, **options):
@@ -30,9 +30,9 @@ def handed_over(*collections, **options):
 
 def assert_same_graph(expr):
     """Compare the graph we make of an expression with the one Dask makes, node by node."""
-    culled = _cull.materialise(expr)
-    assert culled is not None
-    ours, theirs = convert_legacy_graph(culled[0]), convert_legacy_graph(dict(expr.__dask_graph__()))
+    annotated = _recover.materialise(expr)
+    assert annotated is not None
+    ours, theirs = convert_legacy_graph(annotated.graph), convert_legacy_graph(dict(expr.__dask_graph__()))
 
     assert set(theirs) == set(ours)
     assert all(theirs[key] == ours[key] for key in theirs)
@@ -95,7 +95,7 @@ LEFT_TO_DASK = {
 def test_everything_else_is_left_to_dask(name):
     """What is not exactly Dask's own optimiser on plain layers."""
     expr = LEFT_TO_DASK[name]()
-    culled = _cull.materialise(expr)
+    culled = _recover.materialise(expr)
     assert culled is None
 
 
@@ -107,7 +107,7 @@ def test_a_configured_optimiser_is_left_to_dask(key):
         return dsk
 
     with dask.config.set({key: optimise}):
-        assert _cull.materialise(handed_over(delayed(abs)(1))) is None
+        assert _recover.materialise(handed_over(delayed(abs)(1))) is None
 
 
 def test_a_wide_fan_in():

@@ -1,4 +1,4 @@
-"""Annotations: those that cannot be honoured yet are remarked on, once in a process."""
+"""Annotations: what they ask for is done; what cannot be is remarked on, once in a process, or an error."""
 
 from __future__ import annotations
 
@@ -55,31 +55,70 @@ ANNOTATED = {
 }
 
 
+FLAKY = """
+    calls = []
+    def flaky(*_):
+        calls.append(1)
+        if len(calls) % 3:
+            raise ValueError(len(calls))
+        return 1
+"""
+
+
 @pytest.mark.parametrize("case", ANNOTATED.values(), ids=ANNOTATED)
-@pytest.mark.parametrize("annotation", ["retries=3", "timeout=5", "priority=10"])
-def test_an_annotation_that_is_not_honoured_warns_once(case, annotation):
-    """One FerrisWarning that names the annotation, and none for the computations after it."""
-    program = PREAMBLE + case.format(annotation=annotation)
+def test_an_annotation_is_honoured(case):
+    """Wherever it stands: a task that fails twice is attempted three times."""
+    case = case.format(annotation="retries=2").replace("abs", "flaky").replace("da.ones(4, chunks=2)", ARRAY)
+    program = PREAMBLE + FLAKY + case + "\n    print(n_warnings(compute), len(calls))"
+
+    assert ["[] 3"] == output_of(program)
+
+
+ARRAY = "da.ones(1).map_blocks(lambda block: block * flaky(), meta=da.ones(1)._meta)"
+
+
+@pytest.mark.parametrize("annotation", ["workers=['alice']", "allow_other_workers=True", "resources={'gpu': 1}"])
+def test_what_can_not_be_honoured_warns_once(annotation):
+    """What only a cluster knows, and resources that nobody has declared; strictly, it is an error."""
+    program = PREAMBLE + ANNOTATED["a Delayed"].format(annotation=annotation)
     program += f"""
     first, later = n_warnings(compute), n_warnings(compute) + n_warnings(compute)
     print(len(first), "{annotation.partition("=")[0]}" in first[0], len(later))
+    dask.config.set({{"ferris.strict-annotations": True}})
+    try:
+        compute()
+    except dask_ferris.PolicyError as error:
+        print("key 'abs-" in str(error))
     """
 
-    assert ["1 True 0"] == output_of(program)
+    assert ["1 True 0", "True"] == output_of(program)
 
 
 @pytest.mark.parametrize(
-    "annotation", ["lane='process'", "resources={'gpu': 1}", "workers=['alice']", "allow_other_workers=True"]
+    ("annotation", "word"),
+    [
+        ("lane='process'", "lane"),
+        ("priority=float('nan')", "nan"),
+        ("retries=-1", "-1"),
+        ("retries=True", "True"),
+        ("timeout=0", "timeout"),
+        ("timeout=lambda key: 1 / 0", "division by zero"),
+        ("resources={'gpu': -1}", "gpu"),
+    ],
 )
-def test_every_word_of_the_policy_warns(annotation):
-    """Also those that only a cluster or a later version knows."""
-    program = PREAMBLE + ANNOTATED["a Delayed"].format(annotation=annotation)
+def test_a_wrong_annotation_is_an_error(annotation, word):
+    """Of the call that computes it, which names key and value and runs nothing."""
+    program = (
+        PREAMBLE + FLAKY + ANNOTATED["a Delayed"].format(annotation=f"**dict({annotation})").replace("abs", "flaky")
+    )
     program += f"""
-    (message,) = n_warnings(compute)
-    print("{annotation.partition("=")[0]}" in message)
+    try:
+        compute()
+    except dask_ferris.PolicyError as error:
+        print("'flaky-" in str(error), {word!r} in str(error), len(calls))
     """
 
-    assert ["True"] == output_of(program)
+    assert ["True True 0"] == output_of(program)
 
 
 @pytest.mark.parametrize("case", ANNOTATED.values(), ids=ANNOTATED)
@@ -92,13 +131,13 @@ def test_other_annotations_are_their_authors_own(case):
 
 def test_the_warning_can_be_made_an_error():
     """Under `-W error` the computation fails, and the annotation is not lost silently."""
-    program = PREAMBLE + ANNOTATED["a Delayed"].format(annotation="retries=3")
+    program = PREAMBLE + ANNOTATED["a Delayed"].format(annotation="workers=['alice']")
     program += """
     warnings.simplefilter("error")
     try:
         compute()
     except dask_ferris.FerrisWarning as error:
-        print("retries" in str(error))
+        print("workers" in str(error))
     """
 
     assert ["True"] == output_of(program)

@@ -264,8 +264,11 @@ impl<T> Queue<T> {
         all
     }
 
-    /// Lets each task that has waited for `step` or longer, at its level, count one level higher.
+    /// Lets each task that has waited for `step` or longer, at its level, count one level higher, at most as high as any
+    /// other: to rise past the highest would make no difference.
     pub fn raise(&mut self, now: Nanos, step: Nanos) {
+        let tops = (0..self.rooms.len() as u32).filter_map(|room| self.top(room));
+        let Some(top) = tops.map(|top| top.priority).max() else { return };
         for room in 0..self.rooms.len() {
             // From the top, so that no task rises twice.
             let levels: Vec<Priority> = self.rooms[room].others.keys().rev().copied().collect();
@@ -273,14 +276,12 @@ impl<T> Queue<T> {
             let n_higher = levels.iter().take_while(is_higher).count();
             let (higher, lower) = levels.split_at(n_higher);
             for &level in higher.iter().chain(&[Priority::NORMAL]).chain(lower) {
-                self.raise_level(room, level, now, step);
+                self.raise_level(room, level, top, now, step);
             }
         }
     }
 
-    fn raise_level(&mut self, room: usize, level: Priority, now: Nanos, step: Nanos) {
-        // To rise past the highest level would make no difference.
-        let Some((top, _)) = self.rooms[room].top() else { return };
+    fn raise_level(&mut self, room: usize, level: Priority, top: Priority, now: Nanos, step: Nanos) {
         let mut next = self.rooms[room].list(level).head;
         let mut last = (level, NONE);
         while next != NONE && level < top {
@@ -457,6 +458,16 @@ mod tests {
         queue.push(HALL, LOW, 0, 0);
         queue.raise(1000, 10);
         assert_eq!(Some(LOW), queue.top(HALL).map(|top| top.priority));
+    }
+
+    #[test]
+    fn a_task_rises_to_the_level_of_other_rooms() {
+        let mut queue = Queue::default();
+        let room = queue.add_room();
+        queue.push(HALL, LOW, 0, 0);
+        queue.push(room, Priority::NORMAL, 5, 1);
+        queue.raise(10, 10);
+        assert_eq!(Some(Top { priority: Priority::NORMAL, since: 0 }), queue.top(HALL));
     }
 
     #[test]

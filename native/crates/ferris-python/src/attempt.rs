@@ -2,6 +2,7 @@
 
 use ferris_core::stage::Stage;
 use pyo3::exceptions::{PyBaseException, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{import_exception, intern};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::call;
 use crate::collector;
 use crate::future::{self, Future};
+use crate::governed::Step;
 use crate::newborn;
 use crate::policy::Policy;
 use crate::task::{self, Task};
@@ -45,7 +47,8 @@ pub fn run(
         return Ok(Ran::Ended);
     }
     task.begin_attempt();
-    let timed = policy.timeout.and_then(|limit| Some((watch?, limit)));
+    let limit = task.step().map_or(policy.timeout, |step| step.limit(policy.timeout));
+    let timed = limit.and_then(|limit| Some((watch?, limit)));
     if let Some((watch, limit)) = timed {
         watch.enter(future, limit);
     }
@@ -62,7 +65,7 @@ pub fn run(
     match outcome {
         Ok(value) => {
             task.clear(py);
-            if task.forget_frames(py) {
+            if task.last_error(py).is_some() {
                 collector::show(future.as_any());
             }
             task::finish(future, task, Ok(value))?;
@@ -70,6 +73,12 @@ pub fn run(
         Err(error) => fail(future, task, policy, error)?,
     }
     Ok(Ran::Ended)
+}
+
+/// Drops the traceback of what an attempt has raised, with the frames in it.
+fn forget_frames(error: &Bound<'_, PyBaseException>) {
+    // SAFETY: the thread is attached; an exception, and None.
+    unsafe { ffi::PyException_SetTraceback(error.as_ptr(), ffi::Py_None()) };
 }
 
 /// An attempt has failed: there is another, or the future fails.
@@ -85,7 +94,14 @@ fn fail(future: &Bound<'_, Future>, task: &Task, policy: &Policy, error: PyErr) 
             return task::finish(future, task, Err(problem));
         }
     };
-    if let Some(delay) = delay {
+    let spent = task.step().filter(|_| delay.is_some()).and_then(|step| step.spent_input(py));
+    if let Some(input) = &spent {
+        let what = "the task was not attempted again: an attempt may have used up its input";
+        add_note(&exception, &format!("{what} {input}, which is an iterator"));
+    }
+    if let Some(delay) = delay.filter(|_| spent.is_none()) {
+        // Without its traceback, in which everything would live on that the attempt had.
+        forget_frames(&exception);
         let old = task.set_last_error(exception.into_any());
         drop_objects(future, task, old.into_iter().collect());
         repeat(future, task, delay);
@@ -130,13 +146,16 @@ fn delay_after(
 }
 
 fn note_attempts(error: &Bound<'_, PyBaseException>, n_attempts: u32, policy: &Policy) {
-    let py = error.py();
     let what =
         policy.name.as_ref().map_or_else(|| "the task".to_owned(), |name| format!("the task {name:?}"));
-    let note = PyString::new(py, &format!("{what} failed in each of {n_attempts} attempts"));
+    add_note(error, &format!("{what} failed in each of {n_attempts} attempts"));
+}
+
+fn add_note(error: &Bound<'_, PyBaseException>, text: &str) {
+    let py = error.py();
     // An exception that refuses a note is what matters all the same.
     let _ = call::get_attr(error.as_any(), intern!(py, "add_note"))
-        .and_then(|add| call::call(&add, [note.as_any()]));
+        .and_then(|add| call::call(&add, [PyString::new(py, text).as_any()]));
 }
 
 /// Has the task attempted again, after a delay.
@@ -195,6 +214,9 @@ fn fail_late(future: &Bound<'_, Future>, task: &Task, policy: &Policy) -> PyResu
 }
 
 fn timeout_error(py: Python<'_>, task: &Task, policy: &Policy) -> PyErr {
+    if let Some(overdue) = task.step().and_then(Step::note_timeout) {
+        return overdue;
+    }
     let what = policy.name.as_ref().map_or_else(|| task.describe(py), |name| format!("{name:?}"));
     let limit = policy.timeout.unwrap_or_default().as_secs_f64();
     let n = task.n_attempts();

@@ -18,6 +18,7 @@ use crate::pool::{self, Call};
 use crate::program::{Owned, Payload};
 use crate::request::Request;
 use crate::session::{self, Job, Worker};
+use crate::station::Patience;
 use crate::watched::{Caller, Listeners};
 
 /// A run whose tasks are given out one by one.
@@ -160,9 +161,17 @@ impl Dispatcher {
 
     /// Waits until tasks have come back.
     pub fn wait_for_returns(&self, py: Python<'_>) -> PyResult<()> {
+        let mut patience = Patience::default();
+        let waited = self.wait_patiently(py, &mut patience);
+        patience.end(py);
+        waited
+    }
+
+    fn wait_patiently(&self, py: Python<'_>, patience: &mut Patience) -> PyResult<()> {
         let dispatch = &self.run.dispatch;
         while !dispatch.has_reports() {
-            interpreter::wait_a_slice(py, |limit| dispatch.wait_for_reports(limit))?;
+            let sleep = |limit| dispatch.wait_for_reports(limit);
+            patience.wait(py, sleep, || !dispatch.has_reports())?;
             // Threads may not be had, or be gone in the child of a fork: the caller can be relied on.
             let is_deserted = dispatch.n_helpers() == 0 && !pool::may_answer();
             if self.calls_helpers && (is_deserted || pool::generation() != self.generation) {

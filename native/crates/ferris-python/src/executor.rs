@@ -14,7 +14,7 @@ use crate::call;
 use crate::error;
 use crate::future::Future;
 use crate::office::{self, Office, Terms};
-use crate::policy::Policy;
+use crate::policy::{Policy, Words};
 
 /// What an executor is: one with threads of its own, or a view that carries a policy to another's.
 enum Own {
@@ -64,7 +64,7 @@ impl Executor {
         }
     }
 
-    fn office(&self) -> PyResult<&Arc<Office>> {
+    pub fn office(&self) -> PyResult<&Arc<Office>> {
         Ok(self.parts()?.0)
     }
 
@@ -151,33 +151,21 @@ impl Executor {
     }
 
     /// Make this a view of `base` that carries a policy.
-    #[pyo3(signature = (base, *, priority, timeout, retry, request, name))]
-    #[expect(clippy::needless_pass_by_value, reason = "converted for this call")]
-    fn _look_at(
-        &self,
-        base: Py<Executor>,
-        priority: (f64, f64),
-        timeout: Option<f64>,
-        retry: Option<Py<PyAny>>,
-        request: Vec<(usize, f64)>,
-        name: Option<String>,
-    ) -> PyResult<()> {
-        let priority = Priority::new(priority.0, priority.1);
-        base.get().office()?.check_priority(priority)?;
-        let group = if request.is_empty() { 0 } else { base.get().office()?.group(&request) };
-        let policy = Policy {
-            priority,
-            group,
-            timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            retry,
-            name,
-        };
+    fn _look_at(&self, base: Py<Executor>, words: Words) -> PyResult<()> {
+        let office = base.get().office()?;
+        let policy = words.policy(office);
+        office.check_priority(policy.priority)?;
         self.set(Own::View { base, policy: Arc::new(policy) })
     }
 
     /// Begin the end: accept nothing more, and cancel what has not begun if asked to.
     fn _close(&self, py: Python<'_>, cancels: bool) -> PyResult<()> {
         self.office()?.close(py, cancels)
+    }
+
+    /// Cancel what has not begun, for nobody asks for what is left.
+    fn _abandon(&self, py: Python<'_>) -> PyResult<()> {
+        self.office()?.abandon(py)
     }
 
     /// Wait until all is done and every thread has gone, those abandoned apart.

@@ -83,6 +83,13 @@ pub fn create<'py>(future_type: &Bound<'py, PyType>, task: Task) -> PyResult<Bou
     Ok(future)
 }
 
+/// A native future, for a task whose outcome nobody asks it for.
+pub fn create_for(py: Python<'_>, task: Task) -> PyResult<Bound<'_, Future>> {
+    let future = Bound::new(py, Future { task: OnceLock::from(task), ..Future::default() })?;
+    collector::hide(future.as_any());
+    Ok(future)
+}
+
 impl Future {
     pub fn stage(&self) -> Stage {
         self.stage.get()
@@ -109,6 +116,11 @@ impl Future {
     #[inline]
     pub fn begin(&self) -> bool {
         self.stage.shift(Stage::Pending, Stage::Running)
+    }
+
+    /// Marks the task as over, whose outcome somebody else has.
+    pub fn finish(&self) -> bool {
+        self.stage.shift(Stage::Running, Stage::Finished)
     }
 
     /// Marks the task as waiting for another attempt; false when it has ended meanwhile.

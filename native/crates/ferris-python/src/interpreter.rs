@@ -14,20 +14,6 @@ use crate::call;
 /// How long a wait goes on before it looks for signals: Ctrl-C takes effect within this time.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Waits detached, in slices, until `is_over`; raises what a signal handler raises meanwhile.
-///
-/// `sleep` waits at most as long as it is told.
-pub fn wait_with_signals(
-    py: Python<'_>,
-    sleep: impl Fn(Duration) + Sync,
-    is_over: impl Fn() -> bool,
-) -> PyResult<()> {
-    while !is_over() {
-        wait_a_slice(py, &sleep)?;
-    }
-    Ok(())
-}
-
 /// Waits detached for a short while; raises what a signal handler raises meanwhile.
 pub fn wait_a_slice(py: Python<'_>, sleep: impl Fn(Duration) + Sync) -> PyResult<()> {
     py.detach(|| sleep(SLICE));

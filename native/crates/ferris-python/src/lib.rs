@@ -10,6 +10,7 @@
 //! | [`session`] | the workers of a run |
 //! | [`blas`] | how many workers hold BLAS back |
 //! | [`dispatch`], [`watched`], [`account`] | a run whose tasks the caller gives out one by one; the caller's part; what callbacks see of it |
+//! | [`governed`] | a run whose tasks have policies |
 //! | [`interpret`] | one task |
 //! | [`pool`] | the process-wide pool and its threads |
 //! | [`computation`] | reductions of numbers, by the kernels |
@@ -35,6 +36,7 @@ mod error;
 mod executor;
 mod future;
 mod get;
+mod governed;
 mod inputs;
 mod interpret;
 mod interpreter;
@@ -77,6 +79,8 @@ mod _native {
     use super::future::Future;
     #[pymodule_export]
     use super::get::{Summary, compile_only, get};
+    #[pymodule_export]
+    use super::governed::govern;
     #[pymodule_export]
     use super::office::finish_executors;
     #[pymodule_export]

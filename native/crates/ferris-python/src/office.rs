@@ -1,13 +1,9 @@
 //! One executor: its crew, and the threads that serve it.
 
-use ferris_core::crew::{
-    Crew, Group, NO_RESOURCES, Next, Phase, Refusal, Request, Settings, Sharing, Snapshot, Turn,
-};
-use ferris_core::pool::Ticket;
+use ferris_core::crew::{Crew, Group, NO_RESOURCES, Next, Phase, Refusal, Request, Settings, Sharing, Turn};
 use ferris_core::queue::Priority;
-use ferris_core::run::Next as HelpNext;
 use ferris_core::stage::Stage;
-use ferris_core::width::{Step, Watch as RunWatch};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -19,21 +15,27 @@ use std::time::{Duration, Instant};
 
 use crate::attempt::{self, Ran};
 use crate::call;
+use crate::collector;
 use crate::error::{self, InternalError};
 use crate::future::{self, Future};
+use crate::governed::Step;
 use crate::inputs::{self, Inputs};
 use crate::interpreter;
 use crate::policy::Policy;
-use crate::pool::{self, Call};
+use crate::pool;
 use crate::session::AtWork;
 use crate::station::{self, OnDuty, Station};
 use crate::task::{self, Task};
+use crate::timer;
 use crate::watch::Watch;
 
 import_exception!(dask_ferris.exceptions, BrokenPoolError);
 import_exception!(dask_ferris.exceptions, PolicyError);
 import_exception!(dask_ferris.exceptions, PoolClosedError);
 import_exception!(dask_ferris.exceptions, QueueFullError);
+
+/// How long the interpreter waits at its end for tasks of runs that failed or were interrupted, as for those of the pool.
+const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// The interpreter is at its end: nothing is accepted any more.
 static AT_EXIT: AtomicBool = AtomicBool::new(false);
@@ -123,6 +125,12 @@ impl Waiting {
         Some(future)
     }
 
+    fn take_all(&mut self, is_meant: impl Fn(&Py<Future>) -> bool) -> Vec<Py<Future>> {
+        let numbers = self.futures.iter().filter(|(_, future)| is_meant(future)).map(|(&number, _)| number);
+        let numbers: Vec<_> = numbers.collect();
+        numbers.into_iter().filter_map(|number| self.take_numbered(number)).collect()
+    }
+
     fn drain(&mut self) -> Vec<Py<Future>> {
         self.numbers.clear();
         self.futures.drain().map(|(_, future)| future).collect()
@@ -136,8 +144,11 @@ pub struct Office {
     generation: usize,
     /// Futures whose tasks were accepted and are not in the queue.
     waiting: Mutex<Waiting>,
+    /// What the groups of the crew need, by number; those that nobody has any more are among them.
     requests: Mutex<Vec<Request>>,
     broken: OnceLock<String>,
+    /// Nobody asks for what its tasks return any more: at its end the interpreter does not wait long for them.
+    is_abandoned: AtomicBool,
     /// What the crew knows too, for the child of a fork, which must not take the lock of the crew.
     is_closed: AtomicBool,
 }
@@ -151,6 +162,7 @@ impl Office {
             waiting: Mutex::default(),
             requests: Mutex::default(),
             broken: OnceLock::new(),
+            is_abandoned: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -158,9 +170,8 @@ impl Office {
     /// An office of the same kind, for the child of a fork.
     pub fn anew(&self, py: Python<'_>) -> Arc<Self> {
         let new = register(Self::new(self.terms.copy(py)));
-        for request in self.requests().iter() {
-            new.group(request);
-        }
+        new.crew.adopt_groups(&self.requests());
+        new.requests().clone_from(&self.requests());
         if let Some(why) = self.broken() {
             new.break_down(py, why);
         } else if self.is_closed.load(Ordering::Relaxed) {
@@ -173,8 +184,11 @@ impl Office {
     pub fn group(&self, request: &Request) -> Group {
         let group = self.crew.group(request);
         let mut requests = self.requests();
-        if group as usize > requests.len() {
+        let index = group as usize - 1;
+        if index == requests.len() {
             requests.push(request.clone());
+        } else {
+            requests[index].clone_from(request);
         }
         group
     }
@@ -230,6 +244,9 @@ impl Office {
             self.pass(gate.bind(py))?;
         }
         let task = future.get().task().expect("it was created with its task");
+        if policy.is_some_and(|policy| !policy.is_plain()) {
+            timer::start(py); // now, as CPython 3.12 starts no threads at its end
+        }
         if found.is_empty() {
             self.enqueue(&future, task)?;
         } else {
@@ -258,6 +275,47 @@ impl Office {
                 Err((Refusal::Full, _)) => self.make_room(py)?,
             }
         }
+    }
+
+    /// Queues a task of a graph that is under way, however many wait.
+    pub fn follow(self: &Arc<Self>, future: &Bound<'_, Future>) -> PyResult<()> {
+        let task = future.get().task().expect("it was created with its task");
+        let (group, priority) = order_of(task);
+        match self.crew.follow(station::seat_at(self), group, priority, future.clone().unbind()) {
+            Ok(accepted) => {
+                task.set_place(accepted.place);
+                if accepted.starts { self.start_first(future.py(), future, task) } else { Ok(()) }
+            }
+            Err((phase, _)) => Err(self.closed(phase)),
+        }
+    }
+
+    /// Accepts the tasks of a run, whose end [`Office::end_run`] tells.
+    pub fn begin_run(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.check_fork()?;
+        if let Some(gate) = &self.terms.gate {
+            self.pass(gate.bind(py))?;
+        }
+        loop {
+            match self.crew.begin_run(station::is_at(self)) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Closed(phase)) => return Err(self.closed(phase)),
+                Err(Refusal::Full) => self.make_room(py)?,
+            }
+        }
+    }
+
+    /// A run is over; what waits of it, `is_of_it` says, is forgotten.
+    pub fn end_run(&self, is_of_it: impl Fn(&Step) -> bool) {
+        if self.check_fork().is_err() {
+            return;
+        }
+        let is_left = |future: &Py<Future>| future.get().task().and_then(Task::step).is_some_and(&is_of_it);
+        let left = self.waiting().take_all(is_left);
+        for _ in &left {
+            self.crew.forget_pending();
+        }
+        self.crew.end_run();
     }
 
     /// Waits until there is room in the queue; a worker, on which that may depend, works instead.
@@ -372,7 +430,10 @@ impl Office {
 
     /// Starts a thread; where none can be had those that are there have to do.
     pub fn start_thread(self: &Arc<Self>, py: Python<'_>) {
-        if let Err(error) = self.try_start_thread(py) {
+        let Err(error) = self.try_start_thread(py) else { return };
+        // CPython 3.12 starts no threads at its end: when there are none, nobody will come to what waits.
+        let is_stranded = AT_EXIT.load(Ordering::Relaxed) && self.crew.snapshot().n_threads == 0;
+        if !is_stranded || self.break_down(py, "no thread can be started at the end of the interpreter") > 0 {
             error.write_unraisable(py, None);
         }
     }
@@ -446,13 +507,16 @@ impl Office {
     #[inline]
     fn attempt(&self, future: &Bound<'_, Future>, watch: Option<&Arc<Watch>>) -> PyResult<Ran> {
         if future.get().stage().is_over() {
-            // An errand: it was counted as a task that begins.
+            // An errand, or a user has ended it: it was counted as a task that begins.
             self.count_repeated();
+            forget_call(future);
             return future::run_deferred(future).map(|()| Ran::Ended);
         }
         let Some(task) = future.get().task() else { return Ok(Ran::Ended) };
         match &task.policy {
-            Some(policy) if !policy.is_plain() => attempt::run(future, task, policy, watch),
+            Some(policy) if !policy.is_plain() || task.step().is_some_and(Step::has_deadline) => {
+                attempt::run(future, task, policy, watch)
+            }
             _ => task::run_plain(future, task).map(|()| Ran::Ended),
         }
     }
@@ -475,25 +539,6 @@ impl Office {
         let began = Instant::now();
         self.run(future, None);
         self.count_time(began.elapsed());
-    }
-
-    // ---- Runs of graphs
-
-    /// Calls a worker to a run.
-    pub fn call(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        policy: Option<&Arc<Policy>>,
-        ticket: &Arc<Ticket<Call>>,
-    ) -> PyResult<()> {
-        let helper = Bound::new(py, Helper { ticket: Arc::clone(ticket), office: Arc::clone(self) })?;
-        self.submit(policy, helper.into_any(), PyTuple::empty(py), None).map(drop)
-    }
-
-    /// An error when nobody will come to a run that has called.
-    pub fn check_may_answer(&self) -> PyResult<()> {
-        let Snapshot { phase, n_queued, .. } = self.crew.snapshot();
-        if phase == Phase::Open || n_queued > 0 { Ok(()) } else { Err(self.closed(phase)) }
     }
 
     // ---- Numbers
@@ -520,6 +565,12 @@ impl Office {
     }
 
     // ---- The end
+
+    /// Cancels what has not begun, for nobody asks for what is left.
+    pub fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        self.close(py, true)
+    }
 
     /// Accepts nothing more; with `cancels`, what has not begun is cancelled.
     pub fn close(&self, py: Python<'_>, cancels: bool) -> PyResult<()> {
@@ -558,20 +609,25 @@ impl Office {
     /// Counts a task that was cancelled, and drops its call.
     pub fn note_cancelled(&self, future: &Bound<'_, Future>) {
         self.crew.totals.n_cancelled.fetch_add(1, Ordering::Relaxed);
-        if let Some(task) = future.get().task() {
-            task.clear(future.py());
+        forget_call(future);
+        if let Some(task) = future.get().task()
+            && let Some(step) = task.step()
+        {
+            step.finish(future.py(), Err(self.closed(Phase::Closing)), task.n_attempts());
         }
     }
 
-    /// Fails everything that has not begun, and accepts nothing more.
-    pub fn break_down(&self, py: Python<'_>, why: &str) {
+    /// Fails everything that has not begun, and accepts nothing more; how many tasks have failed.
+    pub fn break_down(&self, py: Python<'_>, why: &str) -> usize {
         let _ = self.broken.set(why.to_owned());
         self.is_closed.store(true, Ordering::Relaxed);
         let mut queued = self.crew.shatter();
         queued.extend(self.waiting().drain());
+        let n_failed = queued.iter().filter(|future| !future.get().stage().is_over()).count();
         for future in &queued {
             self.fail_broken(future.bind(py));
         }
+        n_failed
     }
 
     /// As [`Office::break_down`], on a thread of its own: callbacks may take long.
@@ -589,9 +645,13 @@ impl Office {
     }
 
     /// Waits until all is done and every thread has gone, those abandoned apart.
-    pub fn wait_until_gone(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn wait_until_gone(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         if self.check_fork().is_err() {
             return Ok(());
+        }
+        if station::is_at(self) {
+            let text = "a task can not wait for the end of its own executor; call shutdown(wait=False)";
+            return Err(PyRuntimeError::new_err(text));
         }
         while !self.crew.wait_until_gone(Duration::ZERO) {
             interpreter::wait_a_slice(py, |limit| {
@@ -613,17 +673,29 @@ impl Office {
             return;
         }
         self.count_unstarted_failure();
+        let error = self.closed(Phase::Broken);
         if let Some(task) = future.get().task() {
             task.clear(future.py());
+            if let Some(step) = task.step() {
+                return step.finish(future.py(), Err(error), task.n_attempts());
+            }
         }
-        if let Err(error) = future::settle(future, Err(self.closed(Phase::Broken))) {
+        if let Err(error) = future::settle(future, Err(error)) {
             log_escaped(future.py(), &error);
         }
     }
 }
 
+/// Drops the call of a future that has ended, and shows what is left of it to the collector.
+fn forget_call(future: &Bound<'_, Future>) {
+    if let Some(task) = future.get().task() {
+        task.clear(future.py());
+        collector::show(future.as_any());
+    }
+}
+
 fn order_of(task: &Task) -> (Group, Priority) {
-    task.policy.as_ref().map_or((NO_RESOURCES, Priority::NORMAL), |policy| (policy.group, policy.priority))
+    task.policy.as_ref().map_or((NO_RESOURCES, Priority::NORMAL), |policy| (policy.group(), policy.priority))
 }
 
 /// Logs what nobody is left to catch, as the standard library does.
@@ -634,36 +706,6 @@ fn log_escaped(py: Python<'_>, error: &PyErr) {
     };
     if let Err(error) = log() {
         error.write_unraisable(py, None);
-    }
-}
-
-/// The call of a worker to a run, in the shape of a task.
-#[pyclass(frozen, module = "dask_ferris._native")]
-struct Helper {
-    ticket: Arc<Ticket<Call>>,
-    office: Arc<Office>,
-}
-
-#[pymethods]
-impl Helper {
-    /// Helps with the run for as long as there is something to do; leaves when it is to wait and other tasks are there.
-    fn __call__(&self, py: Python<'_>) {
-        let mut watch = RunWatch::default();
-        loop {
-            match self.ticket.look(|call| call.look(&mut watch)) {
-                None => return,
-                Some(Step::Wait(limit)) => {
-                    interpreter::wait(py, || std::thread::sleep(limit));
-                    if self.office.crew.snapshot().n_queued > 0 {
-                        return;
-                    }
-                }
-                Some(Step::Join) => match self.ticket.redeem() {
-                    Some(call) if call.help(py) == HelpNext::Watch => watch = RunWatch::default(),
-                    _ => return,
-                },
-            }
-        }
     }
 }
 
@@ -725,5 +767,13 @@ pub fn finish_executors(py: Python<'_>) -> PyResult<()> {
     for office in &all {
         first = first.and(office.close(py, false));
     }
-    first.and_then(|()| all.iter().try_for_each(|office| office.wait_until_gone(py)))
+    let (left, kept): (Vec<_>, Vec<_>) =
+        all.iter().partition(|office| office.is_abandoned.load(Ordering::Relaxed));
+    first = first.and_then(|()| kept.iter().try_for_each(|office| office.wait_until_gone(py)));
+    let end = Instant::now() + LEFTOVERS;
+    for office in left.iter().filter(|office| office.check_fork().is_ok()) {
+        let wait = || office.crew.wait_until_gone(end.saturating_duration_since(Instant::now()));
+        interpreter::wait(py, wait);
+    }
+    first
 }

@@ -7,20 +7,17 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PySet, PyString};
-use std::sync::Arc;
 
 use crate::call;
-use crate::executor::Executor;
-use crate::office::PolicyError;
-use crate::session::{Place, Plan};
+use crate::session::Plan;
 use ferris_core::width::Policy;
 
-/// What to do with a call.
+/// How a call is to be done.
 pub enum Resolved<'py> {
-    /// The calling thread works.
-    Run(Plan),
-    /// The calling thread keeps Dask's account, with these options; see `dask_ferris._watched`.
-    Watched(Bound<'py, PyAny>),
+    /// In the ordinary way.
+    Plain(Plan),
+    /// As these options say, a `dask_ferris._options.Options`.
+    Asked(Bound<'py, PyAny>),
 }
 
 /// Config keys of Dask that change what a local scheduler does, in both spellings that Dask accepts.
@@ -36,12 +33,11 @@ pub fn resolve<'py>(py: Python<'py>, options: Option<&Bound<'py, PyDict>>) -> Py
     };
     match num_workers {
         Some(num_workers) if places.is_default(py)? && !places.has_callbacks(py)? => {
-            Ok(Resolved::Run(Plan {
+            Ok(Resolved::Plain(Plan {
                 num_workers,
                 width: Policy::Adaptive,
                 limits_blas: true,
                 compare: None,
-                office: None,
             }))
         }
         _ => ask_python(py, options, places),
@@ -63,34 +59,21 @@ fn ask_python<'py>(
 ) -> PyResult<Resolved<'py>> {
     let resolve = py.import("dask_ferris._options")?.getattr("resolve")?;
     let given = options.map_or_else(|| PyDict::new(py), Clone::clone);
-    let resolved = call::call(&resolve, [given.as_any()])?;
-    let sees_active = resolved.getattr("callbacks")?.is_none() && places.has_callbacks(py)?;
-    if sees_active || resolved.getattr("is_watched")?.extract()? {
-        return Ok(Resolved::Watched(resolved));
-    }
-    let check: bool = resolved.getattr("check")?.extract()?;
-    let compare = || Ok::<_, PyErr>(py.import("dask_ferris._check")?.getattr("compare")?.unbind());
-    Ok(Resolved::Run(Plan {
-        num_workers: resolved.getattr("num_workers")?.extract()?,
-        width: if resolved.getattr("is_fixed")?.extract()? { Policy::Fixed } else { Policy::Adaptive },
-        limits_blas: resolved.getattr("limit_blas")?.extract()?,
-        compare: check.then(compare).transpose()?,
-        office: place_of(&resolved.getattr("executor")?)?,
-    }))
+    let sees_active = places.has_callbacks(py)?.into_pyobject(py)?;
+    call::call(&resolve, [given.as_any(), sees_active.as_any()]).map(Resolved::Asked)
 }
 
-/// An executor of ours on which tasks are to run.
-fn place_of(executor: &Bound<'_, PyAny>) -> PyResult<Option<Place>> {
-    if executor.is_none() {
-        return Ok(None);
-    }
-    let (office, policy) = executor.cast::<Executor>()?.get().parts()?;
-    if policy.is_some_and(|policy| !policy.is_plain() || !policy.can_be_helped()) {
-        let text =
-            "a view with retries, timeout or resources can not run graphs in this version of dask_ferris";
-        return Err(PolicyError::new_err(text));
-    }
-    Ok(Some(Place { office: Arc::clone(office), policy: policy.cloned() }))
+/// The plan that options make, for a run that nobody watches and whose tasks have no policies.
+pub fn plan_of(options: &Bound<'_, PyAny>) -> PyResult<Plan> {
+    let py = options.py();
+    let check: bool = options.getattr("check")?.extract()?;
+    let compare = || Ok::<_, PyErr>(py.import("dask_ferris._check")?.getattr("compare")?.unbind());
+    Ok(Plan {
+        num_workers: options.getattr("num_workers")?.extract()?,
+        width: if options.getattr("is_fixed")?.extract()? { Policy::Fixed } else { Policy::Adaptive },
+        limits_blas: options.getattr("limit_blas")?.extract()?,
+        compare: check.then(compare).transpose()?,
+    })
 }
 
 /// Where Dask keeps what is looked at in every call.

@@ -21,11 +21,9 @@ use crate::compile::Compiled;
 use crate::error::{self, InternalError};
 use crate::interpret::{Interpreter, Raised};
 use crate::interpreter;
-use crate::office::Office;
-use crate::policy::Policy as TaskPolicy;
 use crate::pool::{self, Call};
 use crate::program::{Owned, Payload, Program};
-use crate::station;
+use crate::station::Patience;
 
 /// Signals and others that wait are looked at when this much time has passed.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
@@ -69,15 +67,7 @@ pub struct SharedRun {
     ticket: OnceLock<Arc<Ticket<Call>>>,
     /// The run's share of the pool.  It ends with the last helper, not with the caller: a helper that is stuck in
     /// a task of a run that failed must not be counted on by the next run.
-    _share: Option<pool::Share>,
-    /// The executor whose threads help, if it is not the process-wide pool.
-    office: Option<Place>,
-}
-
-/// An executor on whose threads tasks are to run, and the policy with which it is asked for them.
-pub struct Place {
-    pub office: Arc<Office>,
-    pub policy: Option<Arc<TaskPolicy>>,
+    _share: pool::Share,
 }
 
 /// How a run is to be done.
@@ -86,8 +76,6 @@ pub struct Plan {
     pub width: Policy,
     pub limits_blas: bool,
     pub compare: Option<Py<PyAny>>,
-    /// The executor on whose threads tasks are to run, if it is not the process-wide pool.
-    pub office: Option<Place>,
 }
 
 /// Runs a compiled graph and hands the finished graph and the targets to `collect`.
@@ -99,8 +87,7 @@ pub fn run<T>(
 ) -> PyResult<T> {
     let Compiled { graph, program, targets } = compiled;
     let job = Job::new(py, program, plan.limits_blas, plan.compare)?;
-    let is_elsewhere = plan.office.as_ref().is_some_and(|place| !station::is_at(&place.office));
-    let is_guest = is_elsewhere || interpreter::has_running_loop(py)?;
+    let is_guest = interpreter::has_running_loop(py)?;
     let n_most = plan.num_workers.min(graph.n_to_run());
     if n_most <= 1 && !is_guest {
         Worker::new(py, &job, None).run_alone(&graph)?;
@@ -112,8 +99,7 @@ pub fn run<T>(
         failure: Mutex::new(None),
         ticket: OnceLock::new(),
         // One more than needed, unless the caller steps aside.
-        _share: plan.office.is_none().then(|| pool::Share::take(demand(n_most))),
-        office: plan.office,
+        _share: pool::Share::take(demand(n_most)),
     });
     let generation = pool::generation();
     let _recall = Recall { py, shared: &shared, generation };
@@ -160,18 +146,14 @@ fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>, generation: usize) {
     let mut worker = Worker::new(py, &shared.job, Some(shared));
     shared.run.replace_caller();
     shared.run.begin(&mut worker);
+    let mut patience = Patience::default();
     while !shared.run.is_over() {
-        let waited = interpreter::wait_a_slice(py, |limit| shared.run.wait_for_end(limit));
+        let sleep = |limit| shared.run.wait_for_end(limit);
+        let waited = patience.wait(py, sleep, || !shared.run.is_over());
         if let Err(error) = waited.and_then(|()| check_helpers(shared, generation)) {
             shared.fail(error);
         }
-        if shared.run.is_deserted()
-            && let Some(place) = &shared.office
-        {
-            if let Err(error) = place.office.check_may_answer() {
-                shared.fail(error);
-            }
-        } else if shared.run.is_deserted() && !pool::may_answer() {
+        if shared.run.is_deserted() && !pool::may_answer() {
             let mut seat = shared.run.caller();
             worker.guard(|worker| {
                 shared.run.work(&mut seat, worker);
@@ -179,13 +161,18 @@ fn wait_as_guest(py: Python<'_>, shared: &Arc<SharedRun>, generation: usize) {
             shared.run.dismiss(seat);
         }
     }
+    patience.end(py);
 }
 
 /// Waits until there is something to do for the caller, or nothing any more.
 fn wait_for_news(py: Python<'_>, shared: &SharedRun, generation: usize) -> PyResult<()> {
-    let sleep = |limit: Duration| shared.run.wait(limit);
-    let is_orphan = || pool::generation() != generation;
-    interpreter::wait_with_signals(py, sleep, || shared.run.has_news() || is_orphan())?;
+    let goes_on = || !shared.run.has_news() && pool::generation() == generation;
+    let (mut patience, mut waited) = (Patience::default(), Ok(()));
+    while waited.is_ok() && goes_on() {
+        waited = patience.wait(py, |limit| shared.run.wait(limit), goes_on);
+    }
+    patience.end(py);
+    waited?;
     if shared.run.has_news() { Ok(()) } else { check_helpers(shared, generation) }
 }
 
@@ -223,10 +210,7 @@ impl SharedRun {
     }
 
     fn call_one_more(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        match &self.office {
-            None => pool::call(py, self.ticket()),
-            Some(Place { office, policy }) => office.call(py, policy.as_ref(), self.ticket()),
-        }
+        pool::call(py, self.ticket())
     }
 
     /// What a thread that watches the run is to do.
@@ -391,46 +375,58 @@ impl<'a, 'py> Worker<'a, 'py> {
     /// Computes a task in a context of its own.
     #[inline]
     fn attempt(&mut self, graph: &Graph<Payload>, index: u32) -> PyResult<Owned> {
-        let (py, program) = (self.py, &self.job.program);
-        let interpreter = &mut self.interpreter;
-        // SAFETY: `py` says that the thread is attached; the run has made the task ready, and the program is
-        // the graph's own.
-        let value = in_context(py, &self.job.context, || unsafe { interpreter.run(program, graph, index) });
-        let value = value.map_err(|error| error::note_key(error, &program.key(py, index)))?;
-        if let Some(compare) = &self.job.compare {
-            self.compare_ways(compare.bind(py), graph, index, &value)?;
-        }
-        Ok(value)
-    }
-
-    /// Computes the task once more, as Dask would, and compares.
-    fn compare_ways(
-        &self,
-        compare: &Bound<'py, PyAny>,
-        graph: &Graph<Payload>,
-        index: u32,
-        value: &Owned,
-    ) -> PyResult<()> {
-        let (py, program) = (self.py, &self.job.program);
-        let values = pyo3::types::PyDict::new(py);
-        for &input in graph.dependencies(index) {
-            // SAFETY: the task has run, so its inputs have values, and they live until it is settled.
-            let input_value = unsafe { error::borrow(py, graph.payload(input).value.get()) };
-            call::set_item(&values, &program.key(py, input), &input_value)?;
-        }
-        // SAFETY: `value` owns the object.
-        let value = unsafe { error::borrow(py, value.get()) };
-        let (key, node) = (program.key(py, index), program.node(py, index));
-        let call = || call::call(compare, [&key, &node, values.as_any(), &value]);
-        in_context(py, &self.job.context, || call().map(Bound::into_ptr).map_err(|error| raise(py, error)))
-            .map(drop)
+        attempt(self.py, self.job, &mut self.interpreter, graph, index, || ())
     }
 }
 
-/// Sets an error on this thread.
-fn raise(py: Python<'_>, error: PyErr) -> Raised {
-    error.restore(py);
-    Raised
+/// Computes a task in a context of its own; `leave` is called when that is done, before anything else can run.
+#[inline]
+pub fn attempt(
+    py: Python<'_>,
+    job: &Job,
+    interpreter: &mut Interpreter,
+    graph: &Graph<Payload>,
+    index: u32,
+    mut leave: impl FnMut(),
+) -> PyResult<Owned> {
+    let program = &job.program;
+    let task = || {
+        // SAFETY: `py` says that the thread is attached; the run has made the task ready, and the program is
+        // the graph's own.
+        let value = unsafe { interpreter.run(program, graph, index) };
+        let value = value.map_or_else(|Raised| Err(PyErr::fetch(py)), |object| adopt(py, object));
+        leave();
+        value
+    };
+    let value = in_context(py, &job.context, task);
+    let value = value.map_err(|error| error::note_key(error, &program.key(py, index)))?;
+    if let Some(compare) = &job.compare {
+        compare_ways(py, job, compare.bind(py), graph, index, &value)?;
+    }
+    Ok(value)
+}
+
+/// Computes the task once more, as Dask would, and compares.
+fn compare_ways(
+    py: Python<'_>,
+    job: &Job,
+    compare: &Bound<'_, PyAny>,
+    graph: &Graph<Payload>,
+    index: u32,
+    value: &Owned,
+) -> PyResult<()> {
+    let program = &job.program;
+    let values = pyo3::types::PyDict::new(py);
+    for &input in graph.dependencies(index) {
+        // SAFETY: the task has run, so its inputs have values, and they live until it is settled.
+        let input_value = unsafe { error::borrow(py, graph.payload(input).value.get()) };
+        call::set_item(&values, &program.key(py, input), &input_value)?;
+    }
+    // SAFETY: `value` owns the object.
+    let value = unsafe { error::borrow(py, value.get()) };
+    let (key, node) = (program.key(py, index), program.node(py, index));
+    let call = || call::call(compare, [&key, &node, values.as_any(), &value]).map(Owned::from_bound);
+    in_context(py, &job.context, call).map(drop)
 }
 
 impl Hands<Payload> for Worker<'_, '_> {
@@ -491,28 +487,30 @@ const BEFORE_BLAS: Duration = Duration::from_millis(5);
 
 /// The caller's context, copied: what it changes later does not reach the tasks.
 fn current_context(py: Python<'_>) -> PyResult<Owned> {
-    // SAFETY: the thread is attached, and the reference is new.
-    unsafe { Owned::adopt(ffi::PyContext_CopyCurrent()) }.ok_or_else(|| PyErr::fetch(py))
+    // SAFETY: the thread is attached.
+    adopt(py, unsafe { ffi::PyContext_CopyCurrent() })
 }
 
 /// Runs a task in a copy of `context`, so that what it sets is seen by nobody else.
 #[inline]
-fn in_context(
-    py: Python<'_>,
-    context: &Owned,
-    task: impl FnOnce() -> Result<Object, Raised>,
-) -> PyResult<Owned> {
+fn in_context(py: Python<'_>, context: &Owned, task: impl FnOnce() -> PyResult<Owned>) -> PyResult<Owned> {
     // SAFETY: the thread is attached; a context is entered and left by the same thread, around the task.
     unsafe {
-        let copy = Owned::adopt(ffi::PyContext_Copy(context.get())).ok_or_else(|| PyErr::fetch(py))?;
+        let copy = adopt(py, ffi::PyContext_Copy(context.get()))?;
         if ffi::PyContext_Enter(copy.get()) != 0 {
             return Err(PyErr::fetch(py));
         }
         let value = task();
         let left = ffi::PyContext_Exit(copy.get());
-        let value = value.ok().and_then(|object| Owned::adopt(object));
-        if left != 0 { None } else { value }.ok_or_else(|| PyErr::fetch(py))
+        if left == 0 { value } else { Err(PyErr::fetch(py)) }
     }
+}
+
+/// A new reference that is null when Python has raised.
+#[inline]
+fn adopt(py: Python<'_>, object: Object) -> PyResult<Owned> {
+    // SAFETY: the thread is attached, and the caller gives the reference away.
+    unsafe { Owned::adopt(object) }.ok_or_else(|| PyErr::fetch(py))
 }
 
 thread_local! {

@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use crate::call;
 use crate::future::{Future, sleep_until_over};
+use crate::governed::Step;
 use crate::inputs;
 use crate::interpreter;
 use crate::office::Office;
+use crate::pool;
 use crate::task::Task;
 use crate::watch::{self, Watch};
 
@@ -26,6 +28,8 @@ const MAX_DEPTH: u32 = 32;
 
 /// A thread as a worker of an office.
 pub struct Station {
+    /// Which fork of the process it belongs to.
+    generation: usize,
     pub office: Arc<Office>,
     pub seat: Seat,
     depth: Cell<u32>,
@@ -39,7 +43,14 @@ thread_local! {
 
 /// The station of this thread, if it is a worker.
 pub fn current() -> Option<Rc<Station>> {
-    STATION.with_borrow(Clone::clone)
+    with_current(|station: Option<&Rc<Station>>| station.map(Rc::clone))
+}
+
+/// In the child of a fork a worker is none any more: the threads and the locks of its office are the parent's.
+fn with_current<R>(look: impl FnOnce(Option<&Rc<Station>>) -> R) -> R {
+    STATION.with_borrow(|station| {
+        look(station.as_ref().filter(|station| station.generation == pool::generation()))
+    })
 }
 
 /// The thread is a worker for as long as this lives.
@@ -48,6 +59,7 @@ pub struct OnDuty;
 impl OnDuty {
     pub fn enter(office: &Arc<Office>, seat: Seat) -> (Self, Rc<Station>) {
         let station = Rc::new(Station {
+            generation: pool::generation(),
             office: Arc::clone(office),
             seat,
             depth: Cell::new(0),
@@ -66,16 +78,15 @@ impl Drop for OnDuty {
 
 /// The seat of this thread at an office.
 pub fn seat_at(office: &Arc<Office>) -> Seat {
-    STATION.with_borrow(|station| {
-        let own = station.as_ref().filter(|station| Arc::ptr_eq(&station.office, office));
+    with_current(|station| {
+        let own = station.filter(|station| Arc::ptr_eq(&station.office, office));
         own.map_or(Seat::OUTSIDE, |station| station.seat)
     })
 }
 
 /// True when this thread is a worker of an office.
 pub fn is_at(office: &Arc<Office>) -> bool {
-    STATION
-        .with_borrow(|station| station.as_ref().is_some_and(|station| Arc::ptr_eq(&station.office, office)))
+    with_current(|station| station.is_some_and(|station| Arc::ptr_eq(&station.office, office)))
 }
 
 /// Does something that no interrupt of this thread's attempt, if it has one, is to land in.
@@ -108,6 +119,9 @@ pub fn wait_for(future: &Bound<'_, Future>, limit: Option<Duration>) -> PyResult
     };
     if limit.is_none() && station.helps(future, station.depth.get() < MAX_DEPTH)? {
         return Ok(true);
+    }
+    if limit.is_some_and(|limit| limit.is_zero()) {
+        return Ok(future.get().stage().is_over());
     }
     match station.lend(py) {
         Some(lent) => {
@@ -180,19 +194,29 @@ impl Station {
 
     /// Runs the task that is next, to make room; false when there is none, or this thread is too deep in tasks.
     pub fn makes_room(&self, py: Python<'_>) -> bool {
+        self.runs_next(py, |_| true)
+    }
+
+    /// Runs the task that is next, if it is one of those that are meant.
+    fn runs_next(&self, py: Python<'_>, is_meant: impl Fn(&Task) -> bool) -> bool {
         if self.depth.get() >= MAX_DEPTH || self.watch.is_timed() {
             return false;
         }
-        let may = |item: &Py<Future>| {
-            let policy = item.get().task().and_then(|task| task.policy.as_ref());
-            policy.is_none_or(|policy| policy.can_be_helped())
-        };
+        let can_be_helped = |task: &Task| task.policy.as_ref().is_none_or(|policy| policy.can_be_helped());
+        let may =
+            |item: &Py<Future>| item.get().task().is_none_or(|task| can_be_helped(task) && is_meant(task));
         let item = self.office.crew.help_with_next(self.seat, may);
         if let Some(item) = &item {
             self.run_within(item.bind(py));
         }
         item.is_some()
     }
+}
+
+/// Runs the next task of an office, if it is a step that is meant and this thread is a worker there.
+pub fn helps_run(py: Python<'_>, office: &Arc<Office>, is_meant: impl Fn(&Step) -> bool) -> bool {
+    let own = current().filter(|station| Arc::ptr_eq(&station.office, office));
+    own.is_some_and(|station| station.runs_next(py, |task| task.step().is_some_and(&is_meant)))
 }
 
 /// Runs the task of a future on a thread that is no worker, where that was asked for.
@@ -216,7 +240,7 @@ fn help_from_outside(future: &Bound<'_, Future>) {
 
 /// Gives the waiter of a worker an event whose `wait` lends the worker's slot.
 pub fn let_lend(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
-    if STATION.with_borrow(Option::is_none) {
+    if with_current(|station| station.is_none()) {
         return Ok(());
     }
     let py = waiter.py();
@@ -235,6 +259,53 @@ pub fn lend<'py>(wait: &Bound<'py, PyAny>, timeout: &Bound<'py, PyAny>) -> PyRes
         lent.take_back(py);
     }
     result
+}
+
+/// A wait for others, which may need what this thread has if it is a worker: its slot is lent.
+#[derive(Default)]
+pub struct Patience {
+    lent: Option<Lent>,
+    has_asked: bool,
+}
+
+impl Patience {
+    /// One that lends at once.
+    pub fn none(py: Python<'_>) -> Self {
+        let mut patience = Self::default();
+        patience.lend(py);
+        patience
+    }
+
+    fn lend(&mut self, py: Python<'_>) {
+        if !self.has_asked {
+            self.has_asked = true;
+            self.lent = current().and_then(|station| station.lend(py));
+        }
+    }
+
+    /// Waits for a short while; raises what a signal handler raises meanwhile, or that the time of the task is up.
+    ///
+    /// When the wait `goes_on` after that, it is a long one.
+    pub fn wait(
+        &mut self,
+        py: Python<'_>,
+        sleep: impl Fn(Duration) + Sync,
+        goes_on: impl FnOnce() -> bool,
+    ) -> PyResult<()> {
+        interpreter::wait_a_slice(py, sleep)?;
+        check_time(py)?;
+        if goes_on() {
+            self.lend(py);
+        }
+        Ok(())
+    }
+
+    /// The wait is over.
+    pub fn end(self, py: Python<'_>) {
+        if let Some(lent) = self.lent {
+            lent.take_back(py);
+        }
+    }
 }
 
 /// A slot that was lent.

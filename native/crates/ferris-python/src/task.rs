@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::call;
 use crate::collector;
 use crate::future::{self, Future};
+use crate::governed::Step;
 use crate::office::Office;
 use crate::policy::Policy;
 use crate::slot::Slot;
@@ -25,6 +26,8 @@ pub struct Task {
     context: Context,
     pub office: Arc<Office>,
     pub policy: Option<Arc<Policy>>,
+    /// The task of a graph that this is, instead of a call.
+    step: Option<Step>,
     /// Where in the queue it is, or was.
     place: AtomicU64,
     n_attempts: AtomicU32,
@@ -46,12 +49,33 @@ impl Task {
             args: Slot::of(args),
             kwargs: kwargs.map_or_else(Slot::default, Slot::of),
             context: Context::current(py)?,
+            ..Self::without_call(office, policy.cloned())
+        })
+    }
+
+    /// A task of a graph.
+    pub fn of_step(office: &Arc<Office>, policy: &Arc<Policy>, step: Step) -> Self {
+        Self { step: Some(step), ..Self::without_call(office, Some(Arc::clone(policy))) }
+    }
+
+    fn without_call(office: &Arc<Office>, policy: Option<Arc<Policy>>) -> Self {
+        Self {
+            function: Slot::default(),
+            args: Slot::default(),
+            kwargs: Slot::default(),
+            context: Context(Slot::default()),
             office: Arc::clone(office),
-            policy: policy.cloned(),
+            policy,
+            step: None,
             place: AtomicU64::new(Place::NOWHERE.to_bits()),
             n_attempts: AtomicU32::new(0),
             last_error: Slot::default(),
-        })
+        }
+    }
+
+    /// The task of a graph that this is, if it is one.
+    pub fn step(&self) -> Option<&Step> {
+        self.step.as_ref()
     }
 
     pub fn place(&self) -> Place {
@@ -97,6 +121,9 @@ impl Task {
 
     /// What the task is called in messages.
     pub fn describe(&self, py: Python<'_>) -> String {
+        if let Some(step) = &self.step {
+            return step.describe(py);
+        }
         self.function.get(py).map_or_else(|| "of a future".to_owned(), |function| name_of(&function))
     }
 
@@ -123,16 +150,6 @@ impl Task {
         objects.chain(self.context.take(py)).collect()
     }
 
-    /// Drops the traceback of what the last failed attempt has raised, with the frames in it; false when there was none.
-    pub fn forget_frames(&self, py: Python<'_>) -> bool {
-        let error = self.last_error.get(py);
-        if let Some(error) = &error {
-            // SAFETY: the thread is attached; an exception, and None.
-            unsafe { ffi::PyException_SetTraceback(error.as_ptr(), ffi::Py_None()) };
-        }
-        error.is_some()
-    }
-
     pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let slots = [&self.function, &self.args, &self.kwargs, &self.last_error];
         slots.into_iter().try_for_each(|slot| slot.visit(visit))
@@ -142,6 +159,9 @@ impl Task {
     ///
     /// `leave` is called when it has returned, before anything else can run.
     pub fn call_once<'py>(&self, py: Python<'py>, leave: impl FnMut()) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(step) = &self.step {
+            return step.compute(py, leave);
+        }
         let (function, args, kwargs) = (self.function.take(py), self.args.take(py), self.kwargs.take(py));
         let (Some(function), Some(args), Some(context)) = (function, args, self.context.take(py)) else {
             return Err(lost_call());
@@ -153,6 +173,9 @@ impl Task {
 
     /// Makes the call, in a context of its own, and keeps it for another time.
     pub fn call_again<'py>(&self, py: Python<'py>, leave: impl FnMut()) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(step) = &self.step {
+            return step.compute(py, leave);
+        }
         let (function, args, kwargs) = (self.function.get(py), self.args.get(py), self.kwargs.get(py));
         let (Some(function), Some(args), Some(context)) = (function, args, self.context.copy(py)?) else {
             return Err(lost_call());
@@ -246,6 +269,12 @@ pub fn run_plain(future: &Bound<'_, Future>, task: &Task) -> PyResult<()> {
 pub fn finish(future: &Bound<'_, Future>, task: &Task, outcome: PyResult<Bound<'_, PyAny>>) -> PyResult<()> {
     // Before the end is seen: who waits for the task may look at the numbers next.
     task.office.count(outcome.is_ok());
+    if let Some(step) = task.step() {
+        if future.get().finish() {
+            step.finish(future.py(), outcome, task.n_attempts());
+        }
+        return Ok(());
+    }
     if future.get().stage() == Stage::Running {
         future::settle(future, outcome)
     } else {

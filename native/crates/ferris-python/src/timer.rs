@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -49,13 +49,13 @@ impl Ord for Repeat {
 struct State {
     repeats: BinaryHeap<Reverse<Repeat>>,
     watches: Vec<Weak<Watch>>,
-    has_thread: bool,
     is_closed: bool,
 }
 
 struct Timer {
     state: Mutex<State>,
     changed: Condvar,
+    has_thread: AtomicBool,
     /// When the thread will look next.
     wakes: AtomicU64,
 }
@@ -71,7 +71,12 @@ fn current() -> &'static Timer {
 
 #[cold]
 fn create() -> &'static Timer {
-    let new = Timer { state: Mutex::default(), changed: Condvar::new(), wakes: AtomicU64::new(NEVER) };
+    let new = Timer {
+        state: Mutex::default(),
+        changed: Condvar::new(),
+        has_thread: AtomicBool::new(false),
+        wakes: AtomicU64::new(NEVER),
+    };
     let new = Box::into_raw(Box::new(new));
     let old = TIMER.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
     // SAFETY: one that lost the race was seen by nobody, and is leaked like the other.
@@ -175,17 +180,16 @@ pub fn repeat(py: Python<'_>, office: &Arc<Office>, number: u64, delay: Duration
     }
 }
 
-fn start(py: Python<'_>) {
-    {
-        let mut state = current().state();
-        if state.has_thread || state.is_closed {
-            return;
-        }
-        state.has_thread = true;
+/// Starts the thread of the timer, unless there is one.
+pub fn start(py: Python<'_>) {
+    let timer = current();
+    let has_thread = timer.has_thread.load(Ordering::Relaxed);
+    if has_thread || timer.state().is_closed || timer.has_thread.swap(true, Ordering::Relaxed) {
+        return;
     }
     let start = || call::call(&py.import("dask_ferris._timer")?.getattr("start")?, []);
     if let Err(error) = station::shielded(py, start) {
-        current().state().has_thread = false;
+        timer.has_thread.store(false, Ordering::Relaxed);
         error.write_unraisable(py, None);
     }
 }

@@ -48,8 +48,13 @@ impl<T> Crew<T> {
         }
     }
 
-    /// The room with the task that goes first: by level, then own queues before others'.
+    /// The room with the task that goes first: by level, then own queues before others', unless others have waited for
+    /// as long as it takes to count one level higher.
     pub(super) fn best_room(&self, state: &State<T>, seat: Seat) -> Option<Choice> {
+        let step = self.settings.aging.as_nanos() as Nanos;
+        let is_late = |top: Option<Top>| {
+            step > 0 && top.is_some_and(|top| self.time().saturating_sub(top.since) >= step)
+        };
         let mut best: Option<(Top, Choice)> = None;
         let mut offer = |top: Option<Top>, choice, is_rival: bool| {
             if let Some(top) = top
@@ -60,11 +65,14 @@ impl<T> Crew<T> {
         };
         if let Some(own) = seat.0 {
             let Desk { dealt, made, .. } = state.desks[own];
-            offer(state.queue.top(made), Choice::plain(made, End::Newest), false);
-            offer(state.queue.top(dealt), Choice::plain(dealt, End::Oldest), false);
+            let top = state.queue.top(made);
+            offer(top, Choice::plain(made, if is_late(top) { End::Oldest } else { End::Newest }), false);
+            let top = state.queue.top(dealt);
+            offer(top, Choice::plain(dealt, End::Oldest), is_late(top));
         }
         let hall = Queue::<T>::HALL;
-        offer(state.queue.top(hall), Choice::plain(hall, End::Oldest), false);
+        let top = state.queue.top(hall);
+        offer(top, Choice::plain(hall, End::Oldest), is_late(top));
         for (group, top) in self.open_contests(state) {
             let room = state.contests[group as usize].room;
             offer(Some(top), Choice { group, ..Choice::plain(room, End::Oldest) }, true);
@@ -77,7 +85,8 @@ impl<T> Crew<T> {
             for room in [desk.dealt, desk.made] {
                 let is_stolen = state.desks[index].is_taken;
                 let choice = Choice { is_stolen, ..Choice::plain(room, End::Oldest) };
-                offer(state.queue.top(room), choice, is_own_empty);
+                let top = state.queue.top(room);
+                offer(top, choice, is_own_empty || is_late(top));
             }
         }
         best.map(|(_, choice)| choice)
@@ -106,6 +115,7 @@ impl<T> Crew<T> {
 
     pub(super) fn take_amounts(state: &mut State<T>, group: Group) {
         let State { contests, used, .. } = state;
+        contests[group as usize].n_running += 1;
         for &(index, amount) in &contests[group as usize].request {
             used[index] += amount;
         }
@@ -113,8 +123,10 @@ impl<T> Crew<T> {
 
     pub(super) fn give_back(state: &mut State<T>, group: Group) {
         let State { contests, used, .. } = state;
+        contests[group as usize].n_running -= 1;
         for &(index, amount) in &contests[group as usize].request {
             used[index] = (used[index] - amount).max(0.0);
         }
+        Self::recycle(state, group);
     }
 }

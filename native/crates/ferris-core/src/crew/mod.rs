@@ -125,6 +125,19 @@ impl Seat {
 struct Contest {
     room: u32,
     request: Request,
+    /// Who may still add tasks, or has one.
+    n_holders: usize,
+    n_running: usize,
+}
+
+impl Contest {
+    fn new(room: u32, request: Request) -> Self {
+        Self { room, request, n_holders: 1, n_running: 0 }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.n_holders == 0 && self.n_running == 0
+    }
 }
 
 /// The queues of one seat.
@@ -139,6 +152,8 @@ struct Desk {
 struct State<T> {
     queue: Queue<T>,
     contests: Vec<Contest>,
+    /// Groups that nobody has any more.
+    free_groups: Vec<Group>,
     desks: Vec<Desk>,
     /// The desk that gets the next task from outside.
     next_desk: usize,
@@ -161,14 +176,18 @@ struct State<T> {
     n_abandoned: usize,
     /// Tasks that were accepted and can not be started yet.
     n_pending: usize,
+    /// Runs that have begun and not ended.
+    n_runs: usize,
     phase: Phase,
+    /// What waits was cancelled when the crew was closed, and so is what follows.
+    is_cancelled: bool,
     used: Vec<f64>,
     next_look: Nanos,
 }
 
 impl<T> State<T> {
     fn n_outstanding(&self) -> usize {
-        self.queue.len() + self.n_pending + self.n_active + self.n_lent
+        self.queue.len() + self.n_pending + self.n_runs + self.n_active + self.n_lent
     }
 
     fn is_done(&self) -> bool {
@@ -247,7 +266,8 @@ impl<T> Crew<T> {
         let desks = (0..n_desks).map(desk).collect();
         let state = State {
             queue,
-            contests: vec![Contest { room: Queue::<T>::HALL, request: Vec::new() }],
+            contests: vec![Contest::new(Queue::<T>::HALL, Request::new())],
+            free_groups: Vec::new(),
             desks,
             next_desk: 0,
             n_threads: 0,
@@ -262,7 +282,9 @@ impl<T> Crew<T> {
             n_outside: 0,
             n_abandoned: 0,
             n_pending: 0,
+            n_runs: 0,
             phase: Phase::Open,
+            is_cancelled: false,
             used: vec![0.0; settings.capacity.len()],
             next_look: 0,
         };
@@ -284,15 +306,50 @@ impl<T> Crew<T> {
         &self.settings
     }
 
-    /// The group of tasks that need these amounts, each at most what there is.
+    /// The group of tasks that need these amounts, each at most what there is; to be released.
     pub fn group(&self, request: &Request) -> Group {
         let mut state = lock(&self.state);
-        let known = state.contests.iter().position(|contest| contest.request == *request);
-        known.unwrap_or_else(|| {
-            let room = state.queue.add_room();
-            state.contests.push(Contest { room, request: request.clone() });
-            state.contests.len() - 1
-        }) as Group
+        let is_known = |contest: &Contest| !contest.is_unused() && contest.request == *request;
+        if let Some(known) = state.contests.iter().position(is_known) {
+            state.contests[known].n_holders += 1;
+            return known as Group;
+        }
+        match state.free_groups.pop() {
+            Some(free) => {
+                let contest = &mut state.contests[free as usize];
+                *contest = Contest::new(contest.room, request.clone());
+                free
+            }
+            None => Self::add_group(&mut state, request),
+        }
+    }
+
+    /// Has the groups of another crew, by number, for good; to be called before there are others.
+    pub fn adopt_groups(&self, requests: &[Request]) {
+        let mut state = lock(&self.state);
+        for request in requests {
+            Self::add_group(&mut state, request);
+        }
+    }
+
+    fn add_group(state: &mut State<T>, request: &Request) -> Group {
+        let room = state.queue.add_room();
+        state.contests.push(Contest::new(room, request.clone()));
+        state.contests.len() as Group - 1
+    }
+
+    /// Gives a group back: none of its tasks waits, and whoever got it adds no more.
+    pub fn release(&self, group: Group) {
+        let mut state = lock(&self.state);
+        state.contests[group as usize].n_holders -= 1;
+        Self::recycle(&mut state, group);
+    }
+
+    /// Lets the number of a group that nobody has be that of another one.
+    fn recycle(state: &mut State<T>, group: Group) {
+        if group != NO_RESOURCES && state.contests[group as usize].is_unused() {
+            state.free_groups.push(group);
+        }
     }
 
     // ---- Tasks
@@ -315,6 +372,21 @@ impl<T> Crew<T> {
         }
     }
 
+    /// Adds a task of a run, however many wait; it comes back when the crew is broken, or cancels what waits.
+    pub fn follow(
+        &self,
+        seat: Seat,
+        group: Group,
+        priority: Priority,
+        item: T,
+    ) -> Result<Accepted, (Phase, T)> {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Broken || state.is_cancelled {
+            return Err((state.phase, item));
+        }
+        Ok(self.push(&mut state, seat, group, priority, item))
+    }
+
     /// Accepts a task that can not be started yet.
     pub fn expect(&self) -> Result<(), Phase> {
         let mut state = lock(&self.state);
@@ -323,6 +395,28 @@ impl<T> Crew<T> {
         }
         state.n_pending += 1;
         Ok(())
+    }
+
+    /// Accepts the tasks of a run, which are added by [`Crew::follow`]; it counts as one that has not ended.
+    ///
+    /// A run within a task is accepted for as long as that task may run.
+    pub fn begin_run(&self, is_within_task: bool) -> Result<(), Refusal> {
+        let mut state = lock(&self.state);
+        match state.phase {
+            Phase::Closing if is_within_task && !state.is_cancelled => {}
+            Phase::Open if is_within_task || state.queue.len() < self.settings.most_queued => {}
+            Phase::Open => return Err(Refusal::Full),
+            phase => return Err(Refusal::Closed(phase)),
+        }
+        state.n_runs += 1;
+        Ok(())
+    }
+
+    /// A run has ended: no task of it is added any more.
+    pub fn end_run(&self) {
+        let mut state = lock(&self.state);
+        state.n_runs -= 1;
+        self.let_go_when_done(&state);
     }
 
     /// Accepts a task once more, whose attempt is not over yet, to be admitted later.
@@ -458,6 +552,7 @@ impl<T> Crew<T> {
         if state.phase == Phase::Open {
             state.phase = Phase::Closing;
         }
+        state.is_cancelled |= cancels;
         let items = if cancels { state.queue.drain() } else { Vec::new() };
         self.room.notify_all();
         self.let_go_when_done(&state);
@@ -499,5 +594,62 @@ impl<T> Crew<T> {
 
     fn time(&self) -> Nanos {
         now().saturating_duration_since(self.began).as_nanos() as Nanos
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn crew(n_workers: usize, capacity: &[f64]) -> Crew<u32> {
+        Crew::new(Settings {
+            n_workers,
+            n_kept: n_workers,
+            most_spare: 0,
+            most_queued: 1,
+            aging: Duration::ZERO,
+            sharing: Sharing::OneQueue,
+            capacity: capacity.to_vec(),
+        })
+    }
+
+    #[test]
+    fn numbers_of_groups_are_used_again() {
+        let crew = crew(1, &[9.0]);
+        let groups: Vec<_> = (1..5).map(|amount| crew.group(&vec![(0, f64::from(amount))])).collect();
+        assert_eq!(vec![1, 2, 3, 4], groups);
+        assert_eq!(2, crew.group(&vec![(0, 2.0)]), "the same amounts are the same group");
+        crew.release(2);
+        assert_eq!(2, crew.group(&vec![(0, 2.0)]), "somebody has it still");
+        crew.release(3);
+        assert_eq!(3, crew.group(&vec![(0, 7.0)]));
+    }
+
+    #[test]
+    fn a_group_whose_task_runs_is_not_used_again() {
+        let crew = crew(1, &[9.0]);
+        let group = crew.group(&vec![(0, 9.0)]);
+        assert!(crew.submit(Seat::OUTSIDE, group, Priority::NORMAL, 0).unwrap().starts);
+        let seat = crew.sign_on();
+        let Next::Work(turn) = crew.first(seat) else { panic!("there is a task") };
+        crew.release(group);
+        assert_eq!(2, crew.group(&vec![(0, 1.0)]));
+        assert!(matches!(crew.next(seat, turn.group), Next::Wait));
+        assert_eq!(1, crew.group(&vec![(0, 2.0)]));
+    }
+
+    #[test]
+    fn a_run_is_accepted_where_a_task_would_be() {
+        let crew = crew(1, &[]);
+        let follow = || crew.follow(Seat::OUTSIDE, NO_RESOURCES, Priority::NORMAL, 0);
+        assert_eq!(Ok(()), crew.begin_run(false));
+        assert!(follow().is_ok() && follow().is_ok(), "its tasks are, however many wait");
+        assert_eq!(Err(Refusal::Full), crew.begin_run(false));
+        assert_eq!(Ok(()), crew.begin_run(true));
+        crew.close(false);
+        assert_eq!(Err(Refusal::Closed(Phase::Closing)), crew.begin_run(false));
+        assert!(follow().is_ok(), "what was accepted is done");
+        assert_eq!(3, crew.close(true).len());
+        assert!(follow().is_err(), "and cancelled when that is asked for");
     }
 }
