@@ -16,6 +16,9 @@ LABELS = {
     "compile": "compile phase",
     "ferris": "dask_ferris.get",
     "fixed": "dask_ferris.get, fixed width",
+    "governed": "dask_ferris.get, priority and retries",
+    "limited": "dask_ferris.get, priority, retries and timeout",
+    "ideal": "without an executor, divided by the workers",
     "sync": "dask.get",
     "threads": "dask.threaded.get",
     "pool": "ThreadPoolExecutor",
@@ -32,7 +35,7 @@ OPTIONAL = ("pyferris", "joblib")
 """Kinds of competitor that are measured where the package of their name is installed."""
 
 POLICIES = {"priority": 2, "retries": 2, "timeout": 60}
-"""The words of the kind `policies`, none of which changes what is done."""
+"""The words of the kinds `policies` and `limited`, none of which changes what is done."""
 
 
 def is_installed(competitor: str) -> bool:
@@ -57,7 +60,14 @@ def load_get(competitor: str) -> Get:
         LookupError: The name is none of the known ones.
     """
     kind, _, num_workers = competitor.partition("-")
-    loaders = {"ferris": _load_ferris, "fixed": _load_fixed, "sync": _load_sync, "threads": _load_threads}
+    loaders = {
+        "ferris": _load_ferris,
+        "fixed": _load_fixed,
+        "governed": _load_governed,
+        "limited": _load_limited,
+        "sync": _load_sync,
+        "threads": _load_threads,
+    }
     if kind not in loaders:
         message = f"unknown competitor {competitor!r}: allowed are {', '.join(loaders)}, each also as NAME-WORKERS"
         raise LookupError(message)
@@ -119,6 +129,14 @@ def _load_ferris() -> Get:
 
 def _load_fixed() -> Get:
     return partial(_load_ferris(), width="fixed")
+
+
+def _load_governed() -> Get:
+    return partial(_load_ferris(), priority=POLICIES["priority"], retries=POLICIES["retries"])
+
+
+def _load_limited() -> Get:
+    return partial(_load_ferris(), **POLICIES)
 
 
 def _load_sync() -> Get:

@@ -99,6 +99,18 @@ def prepare_loop(loop: Loop, n: int, competitor: str) -> Measure:
     return stopwatch(partial(loop, load_executor(competitor), n))
 
 
+def prepare_sleep(competitor: str) -> Measure:
+    """The measure of so many sleeps on eight workers; what one takes for its share, one after the other, is ideal."""
+    if competitor == "ideal":
+        return stopwatch(_sleep_in_a_row)
+    return prepare_loop(sleep, N_SLEEPS, competitor)
+
+
+def _sleep_in_a_row() -> None:
+    for _ in range(N_SLEEPS // 8):
+        time.sleep(SLEEP)
+
+
 def prepare_submit(n: int, competitor: str) -> Measure:
     """The measure of submitting alone; workers take the tasks meanwhile, but nobody asks for results."""
     return submitting([load_executor(competitor)] * n)

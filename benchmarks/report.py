@@ -25,6 +25,7 @@ TITLES = {
     "keywords": "No-op tasks that take two keywords",
     "parallel": "Tasks that release the GIL",
     "gil": "The GIL: as many workers as given, and as many as get most done",
+    "governed": "Independent tasks that do nothing, with policies",
     "company": "In company: 10 000 no-op tasks under a progress bar; 300 beside a busy thread, the longest of 20 runs",
     "interrupt": "From SIGINT to the end of `get`, while all workers are in tasks that sleep",
     "compute": "Real programs: `compute()` end to end",

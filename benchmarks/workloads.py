@@ -86,6 +86,7 @@ def all_workloads(*, quick: bool) -> list[Workload]:
         *_parallel(),
         *_gil(),
         *_company(),
+        *_governed(quick=quick),
         *_programs(quick=quick),
         *_executor(quick=quick),
         *_startup(),
@@ -157,6 +158,14 @@ def _company() -> Iterator[Workload]:
     yield Workload("interrupt", "interrupt", None, competitors, interrupt.prepare_interrupt)
 
 
+def _governed(*, quick: bool) -> Iterator[Workload]:
+    """Graphs whose tasks have policies, without any effect on what is done."""
+    competitors = ("threads-2", "ferris-2", "governed-2", "limited-2")
+    for n in (10_000,) if quick else (10_000, 100_000):
+        prepare = partial(_prepare_no_ops, NO_OPS["independent"], n)
+        yield Workload("governed", f"governed-{n}", n, competitors, prepare)
+
+
 def _programs(*, quick: bool) -> Iterator[Workload]:
     # Equal width on both sides, whatever the machine's default is.
     competitors = ("sync", "threads-2", "ferris-2")
@@ -215,8 +224,8 @@ def _policies() -> Iterator[Workload]:
 
 def _latencies() -> Iterator[Workload]:
     group = "executor-latency"
-    sleep = partial(executor.prepare_loop, executor.sleep, executor.N_SLEEPS)
-    yield Workload(group, "sleep-8-workers", None, ("pool-8", "executor-8", "pyferris-8", "joblib-8"), sleep)
+    competitors = ("ideal", "pool-8", "executor-8", "pyferris-8", "joblib-8")
+    yield Workload(group, "sleep-8-workers", None, competitors, executor.prepare_sleep)
     for name, n_busy in (("timeout", 0), ("timeout-beside-busy-threads", policies.N_BUSY)):
         yield Workload(group, name, None, ("executor-2",), partial(policies.prepare_timeout, n_busy))
     yield Workload(group, "urgent", None, ("executor-2", "nap-2"), policies.prepare_urgent)
