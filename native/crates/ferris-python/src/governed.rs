@@ -10,7 +10,6 @@ use pyo3::ffi;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use crate::call;
 use crate::compile::{Compiled, compile};
 use crate::error::{self, InternalError};
 use crate::executor::Executor;
-use crate::future;
+use crate::future::{self, Future};
 use crate::interpret::Interpreter;
 use crate::office::Office;
 use crate::policy::{Policy, Words};
@@ -245,15 +244,11 @@ impl Governed {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Submits what is ready at first, the highest first: a worker begins as soon as it has a task.
-    fn begin(self: &Arc<Self>, py: Python<'_>) {
-        let mut roots = self.graph.roots().to_vec();
-        roots.sort_by_key(|&root| Reverse(self.policy_of_task(root).priority));
-        for root in roots {
-            if let Err(error) = self.submit(py, root) {
-                return self.fail(error);
-            }
-        }
+    /// Submits what is ready at first.
+    fn begin(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let futures: Vec<_> =
+            self.graph.roots().iter().map(|&root| self.future_of(py, root)).collect::<PyResult<_>>()?;
+        self.office.follow_all(py, &futures)
     }
 
     /// Tells what became of the tasks.
@@ -276,16 +271,15 @@ impl Governed {
         call::call(tell, [told.as_any()]).map(drop)
     }
 
-    fn policy_of_task(&self, index: u32) -> &Arc<Policy> {
-        &self.policies[self.policy_of[index as usize] as usize]
-    }
-
     /// Has the executor run a task that is ready.
     fn submit(self: &Arc<Self>, py: Python<'_>, index: u32) -> PyResult<()> {
-        let policy = self.policy_of_task(index);
+        self.office.follow(&self.future_of(py, index)?)
+    }
+
+    fn future_of<'py>(self: &Arc<Self>, py: Python<'py>, index: u32) -> PyResult<Bound<'py, Future>> {
+        let policy = &self.policies[self.policy_of[index as usize] as usize];
         let step = Step { run: Arc::clone(self), index };
-        let future = future::create_for(py, Task::of_step(&self.office, policy, step))?;
-        self.office.follow(&future)
+        future::create_for(py, Task::of_step(&self.office, policy, step))
     }
 
     /// Waits for the end; a signal ends the run.
@@ -389,7 +383,7 @@ pub fn govern<'py>(
     });
     run.policies.iter().try_for_each(|policy| run.office.check_priority(policy.priority))?;
     run.office.begin_run(py)?;
-    run.begin(py);
+    run.begin(py).unwrap_or_else(|error| run.fail(error));
     run.wait_for_end(py, pool::generation());
     run.office.end_run(|step| Arc::ptr_eq(&step.run, &run));
     run.job.blas.close(py);

@@ -290,6 +290,32 @@ impl Office {
         }
     }
 
+    /// Queues the first tasks of a run, all of them before a worker takes one.
+    pub fn follow_all(self: &Arc<Self>, py: Python<'_>, futures: &[Bound<'_, Future>]) -> PyResult<()> {
+        let task_of = |future: &Bound<'_, Future>| {
+            let (group, priority) = order_of(future.get().task().expect("it was created with its task"));
+            (group, priority, future.clone().unbind())
+        };
+        let mut items = futures.iter().map(task_of).collect();
+        let accepted = self.crew.follow_all(station::seat_at(self), &mut items);
+        let (places, n_starts) = accepted.map_err(|phase| self.closed(phase))?;
+        for (future, place) in futures.iter().zip(places) {
+            if let Some(task) = future.get().task() {
+                task.set_place(place);
+            }
+        }
+        for _ in 0..n_starts {
+            let started = self.try_start_thread(py);
+            // Others that are there will come to them.
+            if started.as_ref().is_err_and(|error| !error::is_ordinary(py, error))
+                || self.crew.snapshot().n_threads == 0
+            {
+                started?;
+            }
+        }
+        Ok(())
+    }
+
     /// Accepts the tasks of a run, whose end [`Office::end_run`] tells.
     pub fn begin_run(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.check_fork()?;

@@ -59,6 +59,9 @@ pub type Request = Vec<(usize, f64)>;
 /// Which tasks compete for the same amounts of the same resources; the first group is that of tasks that need none.
 pub type Group = u32;
 
+/// A task with its group and its priority.
+pub type Order<T> = (Group, Priority, T);
+
 /// The tasks that need no resources.
 pub const NO_RESOURCES: Group = 0;
 
@@ -387,6 +390,22 @@ impl<T> Crew<T> {
         Ok(self.push(&mut state, seat, group, priority, item))
     }
 
+    /// Adds the first tasks of a run, all of them before a worker takes one; where they are in the queue, and the number of
+    /// threads to be started.  They are left where they are when the crew is broken, or cancels what waits.
+    pub fn follow_all(&self, seat: Seat, items: &mut Vec<Order<T>>) -> Result<(Vec<Place>, usize), Phase> {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Broken || state.is_cancelled {
+            return Err(state.phase);
+        }
+        let enter = |(group, priority, item)| self.enter(&mut state, seat, group, priority, item);
+        let places = items.drain(..).map(enter).collect();
+        let mut n_starts = 0;
+        while self.rouse(&mut state) {
+            n_starts += 1;
+        }
+        Ok((places, n_starts))
+    }
+
     /// Accepts a task that can not be started yet.
     pub fn expect(&self) -> Result<(), Phase> {
         let mut state = lock(&self.state);
@@ -452,13 +471,17 @@ impl<T> Crew<T> {
     }
 
     fn push(&self, state: &mut State<T>, seat: Seat, group: Group, priority: Priority, item: T) -> Accepted {
+        let place = self.enter(state, seat, group, priority, item);
+        Accepted { place, starts: self.rouse(state) }
+    }
+
+    fn enter(&self, state: &mut State<T>, seat: Seat, group: Group, priority: Priority, item: T) -> Place {
         let room = if group == NO_RESOURCES {
             Self::room_for(state, seat)
         } else {
             state.contests[group as usize].room
         };
-        let place = state.queue.push(room, priority, self.time(), item);
-        Accepted { place, starts: self.rouse(state) }
+        state.queue.push(room, priority, self.time(), item)
     }
 
     /// Where a task goes: to the worker that has made it, or to the next one in turn.
