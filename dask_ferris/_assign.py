@@ -62,7 +62,7 @@ class Assigned:
     merged: dict[Key, Notes] = field(default_factory=dict)
     is_annotated: bool = False
 
-    def honoured(self, n_tasks: int) -> Mapping[str, int]:
+    def honoured(self, n_tasks: int) -> dict[str, int]:
         """Return how many of so many tasks have each word."""
         numbers = Counter(self.keys.values())
         numbers[0] = max(0, n_tasks - len(self.keys))

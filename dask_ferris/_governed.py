@@ -143,7 +143,8 @@ def _teller(report: Report, assigned: Assigned) -> Callable[[dict[str, Any]], No
 
     def tell(told: dict[str, Any]) -> None:
         seconds, words = time.monotonic() - began, assigned.honoured(told["n_tasks"])
-        deliver(report, RunReport(seconds=seconds, honoured=words, merged=assigned.merged, **told))
+        merged = {key: tuple(map(dict, asked)) for key, asked in assigned.merged.items()}
+        deliver(report, RunReport(seconds=seconds, honoured=words, merged=merged, **told))
 
     return tell
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from dask.typing import Key
+from typing import Any
 
 __all__ = ["Report", "RunReport", "deliver"]
 
@@ -37,15 +34,15 @@ class RunReport:
     n_tasks: int
     n_done: int
     seconds: float
-    honoured: Mapping[str, int]
-    merged: Mapping[Key, Sequence[Mapping[str, Any]]]
-    attempts: Mapping[Key, int]
-    timed_out: Sequence[Key]
-    failed: Sequence[Key]
-    upstream_failed: Sequence[Key]
+    honoured: dict[str, int]
+    merged: dict[Any, tuple[dict[str, Any], ...]]
+    attempts: dict[Any, int]
+    timed_out: list[Any]
+    failed: list[Any]
+    upstream_failed: list[Any]
 
     def to_json(self) -> str:
-        """Return the report as JSON; keys and what is no JSON as their `repr`."""
+        """Return the report as JSON; keys and what is no JSON as their ``repr``."""
         fields = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return json.dumps(fields, indent=2)
 
