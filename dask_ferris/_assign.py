@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from dask_ferris import _recover
+from dask_ferris import _appends, _recover
 from dask_ferris._arguments import as_flag
 from dask_ferris._policy import Policy, Retry, as_amounts, as_priority, as_retry, as_timeout
 from dask_ferris._warn import warn
@@ -62,13 +62,15 @@ class Assigned:
     merged: dict[Key, Notes] = field(default_factory=dict)
     is_annotated: bool = False
 
-    def honoured(self, n_tasks: int) -> dict[str, int]:
-        """Return how many of so many tasks have each word."""
-        numbers = Counter(self.keys.values())
-        numbers[0] = max(0, n_tasks - len(self.keys))
+    def honoured(self, numbers: Iterable[int]) -> dict[str, int]:
+        """Return how many tasks have each word.
+
+        Args:
+            numbers: How many tasks have each of the policies.
+        """
         words: Counter[str] = Counter()
-        for position, number in numbers.items():
-            words.update(dict.fromkeys(words_of(self.policies[position]), number))
+        for policy, number in zip(self.policies, numbers, strict=True):
+            words.update(dict.fromkeys(words_of(policy), number))
         return dict(+words)
 
     @property
@@ -78,12 +80,12 @@ class Assigned:
 
 
 def assign(
-    graph: Iterable[Key], notes: Mapping[Key, Notes], given: Mapping[str, Any], resources: Collection[str]
+    graph: Mapping[Key, Any], notes: Mapping[Key, Notes], given: Mapping[str, Any], resources: Collection[str]
 ) -> Assigned:
     """Give each task of a graph its policy.
 
     Args:
-        graph: The keys of all tasks.
+        graph: All tasks.
         notes: What the annotations of tasks ask for.
         given: The words of the policy that this call was given.
         resources: The names of the resources that there are.
@@ -102,6 +104,8 @@ def assign(
     known = _Known()
     known.position_of(_policy(base))
     assigned = Assigned(known.policies, is_annotated=bool(notes or ambient))
+    if base.get("retries"):
+        notes = {**notes, **{key: _once(notes.get(key, ({},))) for key in _appends.keys_of(graph)}}
     seen: dict[tuple[int, ...], int] = {}
     for key, asked in notes.items():
         identity = tuple(map(id, asked))
@@ -133,6 +137,11 @@ class _Known:
         if position == len(self.policies):
             self.policies.append(policy)
         return position
+
+
+def _once(asked: Notes) -> Notes:
+    """Return what is asked for a task that is attempted again only if it asks for that itself."""
+    return tuple({"retries": None, **note} for note in asked)
 
 
 def _with_functions(graph: Iterable[Key], notes: Mapping[Key, Notes], functions: Mapping[str, Any]) -> dict[Key, Notes]:

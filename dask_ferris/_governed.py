@@ -142,7 +142,7 @@ def _teller(report: Report, assigned: Assigned) -> Callable[[dict[str, Any]], No
     began = time.monotonic()
 
     def tell(told: dict[str, Any]) -> None:
-        seconds, words = time.monotonic() - began, assigned.honoured(told["n_tasks"])
+        seconds, words = time.monotonic() - began, assigned.honoured(told.pop("numbers"))
         merged = {key: tuple(map(dict, asked)) for key, asked in assigned.merged.items()}
         deliver(report, RunReport(seconds=seconds, honoured=words, merged=merged, **told))
 

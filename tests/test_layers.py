@@ -14,7 +14,18 @@ CORE = ROOT / "native" / "crates" / "ferris-core" / "src"
 
 LAYERS = (
     {"exceptions", "typing"},
-    {"_arguments", "_warn", "_blas", "_callbacks", "_cull", "_foreign_pool", "_report", "_results", "_team"},
+    {
+        "_appends",
+        "_arguments",
+        "_warn",
+        "_blas",
+        "_callbacks",
+        "_cull",
+        "_foreign_pool",
+        "_report",
+        "_results",
+        "_team",
+    },
     {"_batch", "_memory", "_policy", "_recover", "_schedulers", "_native"},
     {"_assign", "_options", "_timer", "_future"},
     {"_graph", "_check", "_pool"},

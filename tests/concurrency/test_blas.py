@@ -45,11 +45,18 @@ def seen_by(n_workers, **options):
     return list(dask_ferris.get(graph, list(graph), num_workers=n_workers, **options)[-n_workers:])
 
 
-@pytest.mark.parametrize("options", [{}, {"callbacks": []}], ids=repr)
+@pytest.mark.parametrize("options", [{}, {"callbacks": []}, {"retries": 1}], ids=repr)
 @pytest.mark.parametrize("n_workers", [2, 4])
 def test_workers_share_the_cores(n_workers, options):
     """Eight cores by the number of workers, and eight again afterwards."""
     assert [8 // n_workers] * n_workers == seen_by(n_workers, **options)
+    assert 8 == n_threads()
+
+
+def test_workers_of_an_executor_share_the_cores():
+    """As many as it has."""
+    with dask_ferris.Executor(4) as executor:
+        assert [2] * 4 == seen_by(4, pool=executor)
     assert 8 == n_threads()
 
 

@@ -44,6 +44,51 @@ PREAMBLE = f"""
 """
 
 ENDING = {
+    # Each of them would lend its slot, and there are not so many threads.
+    "more runs within tasks than threads may stand in": """
+    executor = Executor(2)
+    def task(i):
+        return executor({"x": Task("x", int, i)}, "x")
+    print(sum(executor.map(task, range(150))) == sum(range(150)), 1)
+    """,
+    "a run behind a call where no thread may stand in": """
+    dask.config.set({"ferris.max-spare-threads": 0})
+    executor = Executor(1)
+    def task():
+        executor.submit(int)
+        return executor(graph, keys)
+    print(executor.submit(task).result() == expected, 1)
+    """,
+    # What a task that fails after that would be repeated for, nobody knows.
+    "a shutdown after a run that failed while another task was about to": """
+    executor, failed = Executor(2), threading.Event()
+    def late():
+        failed.wait(WAIT)
+        time.sleep(0.05)
+        raise ValueError
+    def first():
+        failed.set()
+        raise KeyError
+    retries = dask_ferris.Retry(3, on=ValueError, backoff=3600, max_delay=3600, jitter=False)
+    try:
+        executor({"late": Task("late", late), "first": Task("first", first)}, ["late", "first"], retries=retries)
+    except KeyError:
+        executor.shutdown()
+        print(True, 1)
+    """,
+    "a deadline of a run within a task": """
+    executor = Executor(1)
+    def task():
+        naps = {i: Task(i, time.sleep, WAIT / 10) for i in range(30)}
+        try:
+            executor(naps, list(naps), deadline=0.1)
+        except dask_ferris.TaskTimeoutError:
+            return True
+    print(executor.submit(task).result(WAIT / 2), 1)
+    sys.stdout.flush()
+    import os
+    os._exit(0)
+    """,
     # A called worker looks once and waits; then it goes because other tasks are queued, and nobody comes for it.
     "a run with a call behind it in the queue": """
     executor = Executor(1)

@@ -14,9 +14,10 @@ import dask.bag as db
 import numpy as np
 import pytest
 from dask import delayed
-from dask._task_spec import Task, TaskRef
+from dask._task_spec import Alias, Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph
 from gates import WAIT, Token, barrier, end_of, wait_until_set
+from subprocesses import output_of
 
 import dask_ferris
 from dask_ferris import FerrisWarning, PolicyError, Retry, TaskTimeoutError, UpstreamFailedError
@@ -152,6 +153,26 @@ def test_a_task_whose_input_may_be_used_up_is_not_attempted_again(kind):
     assert any("'made'" in note and "iterator" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.parametrize("annotated", [False, True])
+def test_what_appends_is_attempted_again_only_by_its_own_annotation(annotated):
+    """As the disk shuffle does: a keyword is for the other tasks."""
+    flaky = Flaky(1)
+
+    def group(x):
+        return flaky(x) % 2
+
+    bag = db.from_sequence(range(4), npartitions=2)
+    around = dask.annotate(retries=8) if annotated else contextlib.nullcontext()
+    with around:
+        grouped = bag.groupby(group, shuffle="disk")
+    if annotated:
+        assert {0, 1} == dict(grouped.compute(scheduler="ferris")).keys()
+        return
+    with pytest.raises(ValueError, match=r"0|1|2|3"):
+        grouped.compute(scheduler="ferris", retries=8)
+    assert max(map(flaky.calls.count, flaky.calls)) == 1
+
+
 def test_functions_around_the_call():
     """They are asked for each task, and the task's own annotation goes first."""
     flaky, asked = Flaky(2), []
@@ -200,6 +221,67 @@ def test_tasks_with_a_limit_do_not_run_on_the_calling_thread():
     """It could not be told that the time is up."""
     graph = {"here": Task("here", threading.get_ident)}
     assert threading.get_ident() != dask_ferris.get(graph, "here", timeout=WAIT)
+
+
+LATE = """
+    import operator, time, dask_ferris
+    from dask._task_spec import Task, TaskRef
+    ran = []
+    def stay():
+        end = time.monotonic() + 0.4
+        while time.monotonic() < end:
+            try:
+                time.sleep(0.01)
+            except BaseException:
+                pass
+    class Slow:
+        def __add__(self, other):
+            ran.append(1)
+            if len(ran) == 1:
+                stay()
+            return NotImplemented
+    class Other:
+        def __radd__(self, other):
+            return type(other).__name__
+    def slow(x):
+        ran.append(1)
+        if len(ran) == 1:
+            stay()
+        return x
+    executor = dask_ferris.Executor(2)
+    graph = {"slow": Task("slow", Slow), "other": Task("other", Other)}
+    graph["sum"] = Task("sum", operator.add, TaskRef("slow"), TaskRef("other"))
+    print(executor(graph, "sum", timeout=0.1, retries=1))
+    ran.clear()
+    nested = {"input": (Other,), "call": (lambda one, other: type(other).__name__, (slow, 1), "input")}
+    print(executor(nested, "call", timeout=0.1, retries=1))
+    time.sleep(0.6)  # the attempts that were abandoned come back
+    print(executor.submit(int).result())
+"""
+
+
+def test_an_attempt_that_was_abandoned_has_its_inputs():
+    """Though another one has ended the task: it may read them at any time."""
+    assert ["Slow", "Other", "0"] == output_of(LATE)
+
+
+def test_no_value_is_dropped_by_the_timer():
+    """A destructor may take its time; others wait for the timer."""
+    program = """
+        import threading, time, dask_ferris
+        from dask._task_spec import Task, TaskRef
+        class Value:
+            def __del__(self):
+                print(threading.current_thread().name == "ferris-timer")
+        def spin(_):
+            while True:
+                time.sleep(0.001)
+        graph = {"value": Task("value", Value), "spin": Task("spin", spin, 1)}
+        graph["both"] = Task("both", max, TaskRef("value"), TaskRef("spin"))
+        (both,) = dask_ferris.get(graph, ["both"], timeout=0.1, on_error="continue")
+        print(type(both).__name__)
+    """
+    assert sorted(["UpstreamFailedError", "False"]) == sorted(output_of(program))
 
 
 def test_limits_of_fused_tasks_add_up():
@@ -322,6 +404,21 @@ def test_a_run_has_a_deadline(kind):
     release.set()
 
 
+def test_a_deadline_ends_a_run_that_goes_on_after_errors():
+    """It is not an error of a task."""
+    for _ in range(10):
+        with pytest.raises(TaskTimeoutError, match="deadline"):
+            dask_ferris.get({"x": Task("x", spin)}, ["x"], deadline=0.02, on_error="continue")
+
+
+def test_another_name_of_what_failed_is_the_same():
+    """An alias is no task that needs another."""
+    graph = {"bad": Task("bad", Flaky(9), 1), "alias": Alias("alias", "bad")}
+    bad, alias = dask_ferris.get(graph, ["bad", "alias"], on_error="continue")
+    assert isinstance(bad, ValueError)
+    assert bad is alias
+
+
 def test_a_deadline_that_is_met_is_nothing():
     """And nothing is left that waits for it."""
     assert 28 == dask_ferris.get(fan(abs), "sum", deadline=WAIT)
@@ -380,6 +477,24 @@ def test_a_report_names_merges_and_limits():
         slow = da.ones(1).map_blocks(sometimes, meta=np.ones(0))
     dask.compute(slow, scheduler="ferris", report=reports.append)
     assert 1 == len(reports[1].timed_out)
+
+
+def test_a_report_that_fails_hides_no_error():
+    """It is told in a note; without another error it is the error."""
+    with pytest.raises(ValueError, match="0") as caught:
+        dask_ferris.get(fan(Flaky(9), 1), "sum", report="/nowhere/report.json")
+    assert any("report" in note and "FileNotFoundError" in note for note in caught.value.__notes__)
+    with pytest.raises(FileNotFoundError):
+        dask_ferris.get(fan(abs, 1), "sum", report="/nowhere/report.json")
+
+
+def test_a_report_counts_what_was_needed():
+    """Not the other tasks of a layer."""
+    with dask.annotate(retries=1):
+        numbers = da.arange(10, chunks=1)
+    reports = []
+    dask.compute(numbers[:2], scheduler="ferris", report=reports.append, optimize_graph=False)
+    assert {"retries": 2} == reports[0].honoured
 
 
 def test_a_report_may_be_a_file(tmp_path):

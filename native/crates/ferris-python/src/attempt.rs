@@ -99,7 +99,8 @@ fn fail(future: &Bound<'_, Future>, task: &Task, policy: &Policy, error: PyErr) 
         let what = "the task was not attempted again: an attempt may have used up its input";
         add_note(&exception, &format!("{what} {input}, which is an iterator"));
     }
-    if let Some(delay) = delay.filter(|_| spent.is_none()) {
+    let is_wanted = !task.step().is_some_and(Step::is_over);
+    if let Some(delay) = delay.filter(|_| spent.is_none() && is_wanted) {
         // Without its traceback, in which everything would live on that the attempt had.
         forget_frames(&exception);
         let old = task.set_last_error(exception.into_any());
@@ -151,7 +152,8 @@ fn note_attempts(error: &Bound<'_, PyBaseException>, n_attempts: u32, policy: &P
     add_note(error, &format!("{what} failed in each of {n_attempts} attempts"));
 }
 
-fn add_note(error: &Bound<'_, PyBaseException>, text: &str) {
+/// Adds a note to an exception.
+pub fn add_note(error: &Bound<'_, PyBaseException>, text: &str) {
     let py = error.py();
     // An exception that refuses a note is what matters all the same.
     let _ = call::get_attr(error.as_any(), intern!(py, "add_note"))
@@ -169,6 +171,10 @@ fn repeat(future: &Bound<'_, Future>, task: &Task, delay: Duration) {
         task.office.admit(future, task);
     } else {
         let number = task.office.remember_waiting(future);
+        // The end of a run may not have seen it.
+        if task.step().is_some_and(Step::is_over) && task.office.forget_waiting(future) {
+            return;
+        }
         timer::repeat(future.py(), &task.office, number, delay);
     }
 }

@@ -29,12 +29,17 @@ use crate::task::Task;
 import_exception!(concurrent.futures, CancelledError);
 import_exception!(concurrent.futures, InvalidStateError);
 
+/// Something that a worker is to do.
+pub type Errand = Box<dyn FnOnce(Python<'_>) + Send + Sync>;
+
 /// Told of the end of a future.
 pub enum Callback {
     /// A function of the future.
     Function(Py<PyAny>),
     /// Tasks that take its result.
     Input(Arc<Inputs>),
+    /// Something that was left to a worker.
+    Errand(Errand),
 }
 
 /// What few futures have: others that wait to be told.
@@ -304,6 +309,19 @@ pub fn is_deferring(future: &Bound<'_, Future>) -> bool {
     DEFERS.get() == future.as_ptr() as usize
 }
 
+/// True on the timer's thread, while it ends a future.
+pub fn is_on_timer() -> bool {
+    DEFERS.get() != 0
+}
+
+/// A future that has ended, for [`run_deferred`] to do something.
+pub fn errand(py: Python<'_>, errand: Errand) -> PyResult<Bound<'_, Future>> {
+    let bin = Bound::new(py, Future::default())?;
+    bin.get().stage.force(Stage::Finished);
+    bin.get().more().get_or_insert_default().callbacks.push(Callback::Errand(errand));
+    Ok(bin)
+}
+
 /// A future that has ended, for [`run_deferred`] to drop some objects.
 pub fn litter<'py>(py: Python<'py>, objects: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, Future>> {
     let bin = Bound::new(py, Future::default())?;
@@ -326,6 +344,7 @@ fn run_callbacks(future: &Bound<'_, Future>, callbacks: Vec<Callback>) -> PyResu
     for callback in callbacks {
         match callback {
             Callback::Input(inputs) => inputs.count_down(future),
+            Callback::Errand(errand) => errand(future.py()),
             Callback::Function(function) => {
                 if let Err(error) = run_callback(future, function.bind(future.py())) {
                     interrupt = interrupt.and(Err(error));
@@ -607,7 +626,7 @@ impl Future {
     fn _done_callbacks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let function = |callback: &Callback| match callback {
             Callback::Function(function) => Some(function.clone_ref(py)),
-            Callback::Input(_) => None,
+            Callback::Input(_) | Callback::Errand(_) => None,
         };
         let functions: Vec<_> = self
             .more()

@@ -10,10 +10,12 @@ use pyo3::ffi;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::attempt;
 use crate::call;
 use crate::compile::{Compiled, compile};
 use crate::error::{self, InternalError};
@@ -23,7 +25,7 @@ use crate::interpret::Interpreter;
 use crate::office::Office;
 use crate::policy::{Policy, Words};
 use crate::pool;
-use crate::program::{Owned, Payload, Program};
+use crate::program::{Owned, Payload, Program, Work};
 use crate::request::Request;
 use crate::session::{self, Job};
 use crate::station::{self, Patience};
@@ -52,6 +54,13 @@ pub struct Governed {
     /// Which tasks have failed, when the run goes on after that.
     failed: Option<Box<[AtomicBool]>>,
     record: Mutex<Record>,
+    /// Inputs of tasks whose time was up: an attempt that was abandoned may read them for as long as it goes on, which keeps
+    /// the run alive.
+    pinned: Mutex<HashSet<u32>>,
+    has_pinned: AtomicBool,
+    began: Instant,
+    /// The workers are counted among those that share the cores with BLAS.
+    holds_blas: AtomicBool,
 }
 
 /// The end of the time that a run has.
@@ -97,6 +106,7 @@ impl Step {
             return Ok(py.None().into_bound(py)); // nobody asks for it any more
         }
         pool::count_tasks(1);
+        run.hold_blas_back(py)?;
         session::attempt(py, &run.job, &mut Interpreter::default(), &run.graph, self.index, leave)
             .map(|value| value.into_bound(py))
     }
@@ -123,7 +133,13 @@ impl Step {
     /// Notes that the time of an attempt was up; the error when it is the time of the whole run.
     pub fn note_timeout(&self) -> Option<PyErr> {
         self.run.record().timed_out.push(self.index);
-        self.run.deadline.filter(|deadline| deadline.left().is_zero()).map(overdue)
+        self.run.pin(self.run.graph.dependencies(self.index));
+        self.run.overdue()
+    }
+
+    /// True when nobody asks for the outcome any more.
+    pub fn is_over(&self) -> bool {
+        self.run.is_over()
     }
 
     /// The key of an input that the last attempt may have used up, if there is one: an iterator.
@@ -152,6 +168,17 @@ impl Governed {
 
     fn failure(&self) -> MutexGuard<'_, Option<PyErr>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets BLAS use the cores divided by the workers, all of which are counted in at once when the run takes long enough.
+    fn hold_blas_back(&self, py: Python<'_>) -> PyResult<()> {
+        let n_workers = self.office.crew.settings().n_workers;
+        let is_in_time =
+            self.holds_blas.load(Ordering::Relaxed) || self.began.elapsed() < session::BEFORE_BLAS;
+        if is_in_time || n_workers == 1 || self.holds_blas.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        (0..n_workers).try_for_each(|_| self.job.blas.enter(py))
     }
 
     /// Ends the run, with an error unless it has one.
@@ -188,17 +215,31 @@ impl Governed {
                 self.record().n_done += 1;
                 self.settle_all(py, index, Owned::from_bound(value));
             }
+            Err(_) if self.overdue().is_some() => self.fail_if_overdue(),
             Err(error) => {
                 self.record().failed.push(index);
                 match &self.failed {
                     // Ctrl-C and its like are not for one task.
                     Some(failed) if error::is_ordinary(py, &error) => {
                         failed[index as usize].store(true, Ordering::Relaxed);
-                        self.settle_all(py, index, value_of(py, error));
+                        self.settle_later(py, index, value_of(py, error));
                     }
                     _ => self.fail(error),
                 }
             }
+        }
+    }
+
+    /// As [`Governed::settle_all`]; on the timer's thread, which is not to drop values, it is left to a worker.
+    fn settle_later(self: &Arc<Self>, py: Python<'_>, index: u32, value: Owned) {
+        if !future::is_on_timer() {
+            return self.settle_all(py, index, value);
+        }
+        let run = Arc::clone(self);
+        let errand = future::errand(py, Box::new(move |py| run.settle_all(py, index, value)));
+        match errand {
+            Ok(errand) => self.office.send_errand(&errand),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -208,8 +249,12 @@ impl Governed {
         while let Some((index, value)) = settled.pop() {
             self.graph.payload(index).value.set(value.into_raw());
             let mut ready = Vec::new();
-            // SAFETY: the thread is attached, and the graph says that nobody needs the value any more.
-            let release = |_, payload: &Payload| unsafe { payload.value.clear() };
+            let release = |index, payload: &Payload| {
+                if !self.is_pinned(index) {
+                    // SAFETY: the thread is attached, and the graph says that nobody needs the value any more.
+                    unsafe { payload.value.clear() };
+                }
+            };
             let is_target = self.graph.settle::<Shared>(index, release, |task| ready.push(task));
             for task in ready {
                 match self.upstream_failure(py, task) {
@@ -230,14 +275,40 @@ impl Governed {
         let has_failed = |&&input: &&u32| failed[input as usize].load(Ordering::Relaxed);
         let &cause = self.graph.dependencies(index).iter().find(has_failed)?;
         failed[index as usize].store(true, Ordering::Relaxed);
+        // SAFETY: the value of an input is there until this task is settled.
+        let reason = unsafe { error::borrow(py, self.graph.payload(cause).value.get()) };
+        if matches!(self.graph.payload(index).work, Work::Copy { .. }) {
+            return Some(Owned::from_bound(reason)); // another name for it
+        }
         self.record().upstream_failed.push(index);
         let name = |task| error::repr(&self.job.program.key(py, task));
         let text = format!("the task {} was not run: it needs {}, which failed", name(index), name(cause));
         let error = UpstreamFailedError::new_err(text);
-        // SAFETY: the value of an input is there until this task is settled.
-        let reason = unsafe { error::borrow(py, self.graph.payload(cause).value.get()) };
         error.set_cause(py, Some(PyErr::from_value(reason)));
         Some(value_of(py, error))
+    }
+
+    /// Keeps values to the end.
+    fn pin(&self, inputs: &[u32]) {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).extend(inputs);
+        self.has_pinned.store(true, Ordering::Release);
+    }
+
+    fn is_pinned(&self, index: u32) -> bool {
+        // Whoever settles a task has seen its attempts end, or their time be up.
+        self.has_pinned.load(Ordering::Acquire)
+            && self.pinned.lock().unwrap_or_else(PoisonError::into_inner).contains(&index)
+    }
+
+    /// The error of the whole run when its time is up.
+    fn overdue(&self) -> Option<PyErr> {
+        self.deadline.filter(|deadline| deadline.left().is_zero()).map(overdue)
+    }
+
+    fn fail_if_overdue(&self) {
+        if let Some(error) = self.overdue() {
+            self.fail(error);
+        }
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -262,6 +333,13 @@ impl Governed {
             attempts.set_item(key(index), n)?;
         }
         let told = PyDict::new(py);
+        let mut numbers = vec![0_usize; self.policies.len()];
+        for index in
+            self.graph.needed().filter(|&index| !matches!(self.graph.payload(index).work, Work::Nothing))
+        {
+            numbers[self.policy_of[index as usize] as usize] += 1;
+        }
+        told.set_item("numbers", numbers)?;
         told.set_item("n_tasks", self.graph.n_to_run())?;
         told.set_item("n_done", record.n_done)?;
         told.set_item("attempts", attempts)?;
@@ -287,7 +365,12 @@ impl Governed {
     /// A worker of the executor runs tasks of the run meanwhile, for as long as they are next.
     fn wait_for_end(&self, py: Python<'_>, generation: usize) {
         let is_own = |step: &Step| std::ptr::eq(Arc::as_ptr(&step.run), self);
-        while !self.is_over() && station::helps_run(py, &self.office, is_own) {}
+        let is_own_next = || self.deadline.is_none() && station::helps_run(py, &self.office, is_own);
+        while !self.is_over() && is_own_next() {
+            if let Err(error) = py.check_signals().and_then(|()| station::check_time(py)) {
+                self.fail(error);
+            }
+        }
         let mut patience = Patience::none(py);
         while !self.is_over() {
             let sleep = |limit: Duration| {
@@ -296,9 +379,9 @@ impl Governed {
             if let Err(error) = patience.wait(py, sleep, || !self.is_over()) {
                 self.fail(error);
             }
-            if let Some(deadline) = self.deadline.filter(|deadline| deadline.left().is_zero()) {
-                self.fail(overdue(deadline));
-            }
+            self.fail_if_overdue();
+            // No other thread may come in the place of this one: better too deep than never.
+            while !self.is_over() && !patience.has_lent() && station::helps_office(py, &self.office) {}
             if pool::generation() != generation {
                 let text =
                     "the process was forked while tasks ran on other threads, which the child does not have";
@@ -378,6 +461,10 @@ pub fn govern<'py>(
         deadline: terms.deadline.and_then(Deadline::after),
         failed: terms.continues.then(|| (0..graph.len()).map(|_| AtomicBool::new(false)).collect()),
         record: Mutex::default(),
+        pinned: Mutex::default(),
+        has_pinned: AtomicBool::new(false),
+        began: Instant::now(),
+        holds_blas: AtomicBool::new(false),
         office,
         graph,
     });
@@ -387,10 +474,14 @@ pub fn govern<'py>(
     run.wait_for_end(py, pool::generation());
     run.office.end_run(|step| Arc::ptr_eq(&step.run, &run));
     run.job.blas.close(py);
-    if let Some(tell) = terms.tell {
-        run.tell(&tell)?;
-    }
+    let told = terms.tell.map_or(Ok(()), |tell| run.tell(&tell));
     let failure = run.failure().take();
-    failure.map_or(Ok(()), Err)?;
+    if let Some(failure) = failure {
+        if let Err(error) = told {
+            attempt::add_note(failure.value(py), &format!("the report could not be delivered: {error}"));
+        }
+        return Err(failure);
+    }
+    told?;
     request.answer(py, &run.graph, &targets)
 }

@@ -483,7 +483,7 @@ impl Drop for Worker<'_, '_> {
 }
 
 /// A worker that has worked for less time than this does not look for BLAS: to find it takes about as long.
-const BEFORE_BLAS: Duration = Duration::from_millis(5);
+pub const BEFORE_BLAS: Duration = Duration::from_millis(5);
 
 /// The caller's context, copied: what it changes later does not reach the tasks.
 fn current_context(py: Python<'_>) -> PyResult<Owned> {

@@ -194,12 +194,12 @@ impl Station {
 
     /// Runs the task that is next, to make room; false when there is none, or this thread is too deep in tasks.
     pub fn makes_room(&self, py: Python<'_>) -> bool {
-        self.runs_next(py, |_| true)
+        self.depth.get() < MAX_DEPTH && self.runs_next(py, |_| true)
     }
 
     /// Runs the task that is next, if it is one of those that are meant.
     fn runs_next(&self, py: Python<'_>, is_meant: impl Fn(&Task) -> bool) -> bool {
-        if self.depth.get() >= MAX_DEPTH || self.watch.is_timed() {
+        if self.watch.is_timed() {
             return false;
         }
         let can_be_helped = |task: &Task| task.policy.as_ref().is_none_or(|policy| policy.can_be_helped());
@@ -216,7 +216,15 @@ impl Station {
 /// Runs the next task of an office, if it is a step that is meant and this thread is a worker there.
 pub fn helps_run(py: Python<'_>, office: &Arc<Office>, is_meant: impl Fn(&Step) -> bool) -> bool {
     let own = current().filter(|station| Arc::ptr_eq(&station.office, office));
-    own.is_some_and(|station| station.runs_next(py, |task| task.step().is_some_and(&is_meant)))
+    own.is_some_and(|station| {
+        station.depth.get() < MAX_DEPTH && station.runs_next(py, |task| task.step().is_some_and(&is_meant))
+    })
+}
+
+/// Runs the next task of an office, whatever it is, if this thread is a worker there.
+pub fn helps_office(py: Python<'_>, office: &Arc<Office>) -> bool {
+    let own = current().filter(|station| Arc::ptr_eq(&station.office, office));
+    own.is_some_and(|station| station.runs_next(py, |_| true))
 }
 
 /// Runs the task of a future on a thread that is no worker, where that was asked for.
@@ -274,6 +282,11 @@ impl Patience {
         let mut patience = Self::default();
         patience.lend(py);
         patience
+    }
+
+    /// True when another thread takes tasks in the place of this one.
+    pub fn has_lent(&self) -> bool {
+        self.lent.is_some()
     }
 
     fn lend(&mut self, py: Python<'_>) {
