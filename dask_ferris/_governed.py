@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask
+
 from dask_ferris import _assign, _check, _graph, _native, _options
 from dask_ferris._executor import Executor
 from dask_ferris._report import RunReport, deliver
@@ -33,11 +35,13 @@ def read(dsk: object, options: Options | None) -> tuple[dict[Any, Any], Assigned
         options: How it is to be run; None for the defaults.
     """
     graph, notes = _graph.read(dsk)
+    is_asked = options is not None and bool(options.executor is not None or options.governing)
+    if not (notes or is_asked or dask.get_annotations()):
+        return graph, None  # as of nearly all runs: there is nothing to look up
     assigned = _assign.assign(graph, notes, _words(options), _resources(options))
     if options is not None and options.is_watched:
         _refuse_or_warn(options, assigned)
         return graph, None
-    is_asked = options is not None and (options.executor is not None or options.governing)
     return graph, assigned if is_asked or not assigned.is_plain else None
 
 

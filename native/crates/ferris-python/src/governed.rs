@@ -3,7 +3,8 @@
 //! The executor knows what to do about priorities, attempts, limits of time and resources; the run knows what follows from
 //! what.  A task of the run that has its value is settled by the thread that computed it: values that lost their last
 //! consumer are dropped, and dependents that became ready are submitted, so that a worker with a queue of its own goes on
-//! with them, newest first.  Who asked for the run computes nothing, and waits for its end.
+//! with them, newest first.  Who asked for the run waits for its end; only a worker of the same executor computes tasks of
+//! it meanwhile.
 
 use ferris_core::graph::{Graph, Shared};
 use pyo3::ffi;
