@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from dask._task_spec import DataNode, Task, TaskRef, _execute_subgraph
@@ -97,3 +98,23 @@ class Calls:
     def _record_after(self, name: Hashable, *_inputs: object) -> Hashable:
         self.record(name)
         return name
+
+
+def crowd(peaks: list[int]) -> tuple[dict[Any, Any], list[Any]]:
+    """Return 120 tasks in two rows, each of which notes in `peaks` how many run when it begins, and the keys."""
+    lock, running = threading.Lock(), set[object]()
+
+    def task(*inputs: object) -> int:
+        name = object()
+        with lock:
+            running.add(name)
+            peaks.append(len(running))
+        for _ in range(20):
+            time.sleep(0)  # gives the GIL away, so that others get their chance to be too many
+        with lock:
+            running.discard(name)
+        return len(inputs)
+
+    graph: dict[Any, Any] = {i: Task(i, task) for i in range(60)}
+    graph |= {("two", i): Task(("two", i), task, TaskRef(i), TaskRef((i + 1) % 60)) for i in range(60)}
+    return graph, [("two", i) for i in range(60)]

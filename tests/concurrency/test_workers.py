@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from dask._task_spec import Task, TaskRef
 from gates import barrier, join, wait_until_set
-from graphs import Calls, chain, fan_in, fused, independent, total
+from graphs import Calls, chain, crowd, fan_in, fused, independent, total
 from subprocesses import output_of
 
 import dask_ferris
@@ -110,22 +109,8 @@ def test_a_busy_thread_elsewhere_does_not_stop_a_run():
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
 def test_no_more_tasks_run_at_once_than_there_are_workers(num_workers):
     """The number of tasks under way never exceeds `num_workers`, the calling thread's included."""
-    lock, running, peaks = threading.Lock(), set(), []
-
-    def task(*inputs):
-        name = object()
-        with lock:
-            running.add(name)
-            peaks.append(len(running))
-        for _ in range(20):
-            time.sleep(0)  # gives the GIL away, so that others get their chance to be too many
-        with lock:
-            running.discard(name)
-        return len(inputs)
-
-    graph = {i: Task(i, task) for i in range(60)}
-    graph |= {("two", i): Task(("two", i), task, TaskRef(i), TaskRef((i + 1) % 60)) for i in range(60)}
-    dask_ferris.get(graph, [("two", i) for i in range(60)], num_workers=num_workers)
+    peaks = []
+    dask_ferris.get(*crowd(peaks), num_workers=num_workers)
 
     assert 120 == len(peaks)
     assert max(peaks) <= num_workers

@@ -23,7 +23,7 @@ from dask.delayed import Delayed
 from dask.diagnostics.profile import Profiler
 from dask.local import get_sync
 from gates import WAIT, Token, barrier, end_of, join, wait_until_set
-from graphs import Calls, add, chain, fan_in, inc, independent, total
+from graphs import Calls, add, chain, crowd, fan_in, inc, independent, total
 from hypothesis import given
 from hypothesis import strategies as st
 from plans import plans
@@ -306,22 +306,8 @@ def test_random_graphs(place, plan, max_workers):
 @pytest.mark.parametrize("place", ["outside", "in a task"])
 def test_no_more_tasks_run_at_once_than_there_are_workers(make_pool, max_workers, place):
     """Wherever the run was asked for."""
-    pool, lock, running, peaks = make_pool(max_workers), threading.Lock(), set(), []
-
-    def task(*inputs):
-        name = object()
-        with lock:
-            running.add(name)
-            peaks.append(len(running))
-        for _ in range(20):
-            time.sleep(0)  # gives the GIL away, so that others get their chance to be too many
-        with lock:
-            running.discard(name)
-        return len(inputs)
-
-    graph = {i: Task(i, task) for i in range(60)}
-    graph |= {("two", i): Task(("two", i), task, TaskRef(i), TaskRef((i + 1) % 60)) for i in range(60)}
-    keys = [("two", i) for i in range(60)]
+    pool, peaks = make_pool(max_workers), []
+    graph, keys = crowd(peaks)
     if place == "outside":
         pool(graph, keys)
     else:
