@@ -18,6 +18,7 @@ from dask_ferris._native import get
 from dask_ferris._policy import Retry, TaskPriority
 from dask_ferris._pool import Statistics, statistics
 from dask_ferris._report import RunReport
+from dask_ferris._run import Completed, Progress, Run, as_completed, start
 from dask_ferris._schedulers import (
     AdaptiveScheduler,
     PriorityScheduler,
@@ -44,6 +45,7 @@ from dask_ferris.exceptions import (
 __all__ = [
     "AdaptiveScheduler",
     "BrokenPoolError",
+    "Completed",
     "CycleError",
     "Executor",
     "ExecutorStatistics",
@@ -57,17 +59,21 @@ __all__ = [
     "PolicyError",
     "PoolClosedError",
     "PriorityScheduler",
+    "Progress",
     "QueueFullError",
     "Retry",
     "RoundRobinScheduler",
+    "Run",
     "RunReport",
     "Statistics",
     "TaskPriority",
     "TaskTimeoutError",
     "UpstreamFailedError",
     "WorkStealingScheduler",
+    "as_completed",
     "get",
     "recommended_workers",
+    "start",
     "statistics",
 ]
 

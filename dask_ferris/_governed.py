@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -12,19 +12,19 @@ import dask
 from dask_ferris import _assign, _check, _graph, _native, _options
 from dask_ferris._executor import Executor
 from dask_ferris._report import RunReport, deliver
-from dask_ferris._schedulers import WorkStealingScheduler
+from dask_ferris._schedulers import AdaptiveScheduler
 from dask_ferris._warn import warn
 from dask_ferris.exceptions import PolicyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator
+    from collections.abc import Callable, Collection
 
     from dask_ferris._assign import Assigned
     from dask_ferris._options import Options
     from dask_ferris._policy import Policy, Words
     from dask_ferris._report import Report
 
-__all__ = ["read", "run"]
+__all__ = ["Begun", "assign", "begin", "read", "run"]
 
 
 def read(dsk: object, options: Options | None) -> tuple[dict[Any, Any], Assigned | None]:
@@ -43,6 +43,15 @@ def read(dsk: object, options: Options | None) -> tuple[dict[Any, Any], Assigned
         _refuse_or_warn(options, assigned)
         return graph, None
     return graph, assigned if is_asked or not assigned.is_plain else None
+
+
+def assign(dsk: object, options: Options) -> tuple[dict[Any, Any], Assigned]:
+    """Return a graph as a dict, and the policies of its tasks; as `read`, of a run that is governed in any case."""
+    graph, notes = _graph.read(dsk)
+    assigned = _assign.assign(graph, notes, _words(options), _resources(options))
+    if options.is_watched:
+        _refuse_or_warn(options, assigned)
+    return graph, assigned
 
 
 def _resources(options: Options | None) -> Collection[str]:
@@ -90,18 +99,44 @@ def run(graph: dict[Any, Any], keys: Any, assigned: Assigned, options: Options |
     Returns:
         The values, in the shape of the keys.
     """
-    chosen = _options.resolve({}) if options is None else options
-    with _executor_for(chosen) as executor:
-        terms = Terms(
-            policies=_words_for(executor, assigned),
-            policy_of=assigned.keys,
-            continues=chosen.continues,
-            deadline=chosen.deadline,
-            limits_blas=chosen.limit_blas,
-            compare=_check.compare if chosen.check else None,
-            tell=None if chosen.report is None else _teller(chosen.report, assigned),
-        )
-        return _native.govern(executor, graph, keys, terms)
+    begun = begin(graph, keys, assigned, _options.resolve({}) if options is None else options)
+    begun.finish()
+    return begun.handle.values()
+
+
+def begin(
+    graph: dict[Any, Any],
+    keys: Any,
+    assigned: Assigned,
+    options: Options,
+    *,
+    hands_over: bool = False,
+) -> Begun:
+    """Begin a run of a graph for its keys.
+
+    Args:
+        graph: From keys to nodes, legacy tasks or data.
+        keys: A key, or a list of keys, which may be nested.
+        assigned: The policies of its tasks.
+        options: How it is to be run.
+        hands_over: Whether values of keys are taken one by one.
+
+    Returns:
+        The run, which whoever has begun it must `finish`.
+    """
+    executor = _executor_for(options)
+    terms = Terms(
+        policies=_words_for(executor, assigned),
+        policy_of=assigned.keys,
+        continues=options.continues,
+        deadline=options.deadline,
+        memory_limit=options.memory_limit,
+        hands_over=hands_over,
+        limits_blas=options.limit_blas,
+        compare=_check.compare if options.check else None,
+    )
+    handle = _native.begin_run(executor, graph, keys, terms)
+    return Begun(handle, executor, assigned, options.report, time.monotonic())
 
 
 def _words_for(executor: Executor, assigned: Assigned) -> list[Words]:
@@ -127,39 +162,85 @@ class Terms:
         policy_of: From keys to positions of policies.
         continues: Go on after a task that failed.
         deadline: Seconds that the run may take, or None.
+        memory_limit: Bytes that values may take before roots are held back, or None.
+        hands_over: Values of keys are taken one by one.
         limits_blas: Hold BLAS and OpenMP back.
         compare: Called for each task with what it gave, when tasks are to be run both ways.
-        tell: Called at the end with what there is to tell of the tasks.
     """
 
     policies: list[Words]
     policy_of: dict[Any, int]
     continues: bool
     deadline: float | None
+    memory_limit: int | None
+    hands_over: bool
     limits_blas: bool
     compare: Callable[..., object] | None
-    tell: Callable[[dict[str, Any]], None] | None
 
 
-def _teller(report: Report, assigned: Assigned) -> Callable[[dict[str, Any]], None]:
-    """Return what makes a report of what the native half tells, and hands it over."""
-    began = time.monotonic()
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that has begun.
 
-    def tell(told: dict[str, Any]) -> None:
-        seconds, words = time.monotonic() - began, assigned.honoured(told.pop("numbers"))
-        merged = {key: tuple(map(dict, asked)) for key, asked in assigned.merged.items()}
-        deliver(report, RunReport(seconds=seconds, honoured=words, merged=merged, **told))
+    Attributes:
+        handle: The native run.
+        executor: On whose threads it is; held, as it may be the run's own.
+        assigned: The policies of its tasks.
+        report: Who gets the report, or None.
+        since: When it began, by `time.monotonic`.
+    """
 
-    return tell
+    handle: _native.GovernedRun
+    executor: Executor
+    assigned: Assigned
+    report: Report | None
+    since: float
+
+    def finish(self) -> None:
+        """Wait for the end, deliver the report, and raise what the run has failed with; to be called once."""
+        try:
+            self.handle.finish()
+        except BaseException as failure:
+            try:
+                self._deliver()
+            except Exception as error:  # noqa: BLE001  the failure is what matters
+                failure.add_note(f"the report could not be delivered: {type(error).__name__}: {error}")
+            raise
+        self._deliver()
+
+    def _deliver(self) -> None:
+        if self.report is not None:
+            deliver(self.report, self.tell())
+
+    def tell(self) -> RunReport:
+        """Return what became of the tasks, up to now."""
+        told, seconds = self.handle.told(), time.monotonic() - self.since
+        words = self.assigned.honoured(told.pop("numbers"))
+        merged = {key: tuple(map(dict, asked)) for key, asked in self.assigned.merged.items()}
+        return RunReport(seconds=seconds, honoured=words, merged=merged, **told)
 
 
-@contextmanager
-def _executor_for(options: Options) -> Generator[Executor]:
+def _executor_for(options: Options) -> Executor:
+    """Return the executor of a run: the user's, else one that is shared by all runs with as many workers."""
     if isinstance(options.executor, Executor):
-        yield options.executor
-        return
-    own = Executor(options.num_workers, thread_name_prefix="ferris-run", scheduler=WorkStealingScheduler())
-    try:
-        yield own
-    finally:
-        own._abandon()  # noqa: SLF001
+        return options.executor
+    if _native.is_at_work():
+        # A run within a task that holds what its own tasks need, or all workers, would wait for ever.
+        return _new_executor(options.num_workers)
+    config = _options.executor_config()
+    kind = (options.num_workers, tuple(config.resources.items()), replace(config, resources=()))
+    with _lock:
+        if kind not in _shared:
+            _shared[kind] = _new_executor(options.num_workers)
+        return _shared[kind]
+
+
+_shared: dict[object, Executor] = {}
+
+_lock = threading.Lock()
+
+
+def _new_executor(num_workers: int) -> Executor:
+    executor = Executor(num_workers, thread_name_prefix="ferris-run", scheduler=AdaptiveScheduler(1, num_workers))
+    executor._disown()  # noqa: SLF001
+    return executor

@@ -17,6 +17,7 @@ from dask_ferris import _native
 from dask_ferris._arguments import as_choice, as_count, as_flag, as_seconds
 from dask_ferris._callbacks import Hooks, as_hooks
 from dask_ferris._foreign_pool import StepElsewhere, use_pool
+from dask_ferris._memory import as_bytes
 from dask_ferris._policy import as_amounts, as_priority, as_retry, as_timeout
 from dask_ferris._warn import warn
 from dask_ferris.exceptions import PolicyError
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
 
     from dask_ferris._report import Report
 
-__all__ = ["DEFAULTS", "Options", "resolve"]
+__all__ = ["DEFAULTS", "Options", "resolve", "resolve_strictly"]
 
 # Words of the policy that a later version honours; until then they are errors, never ignored.
 _UNAVAILABLE = frozenset(
     {
         "lane",
-        "memory_limit",
         "progress",
         "trace",
     }
@@ -48,7 +48,7 @@ _DASKS_OWN = frozenset({"cache", "callbacks", "num_workers", "pool", "raise_exce
 _WORDS = {"priority": as_priority, "retries": as_retry, "timeout": as_timeout, "resources": as_amounts}
 
 # Words for the run as a whole.
-_RUN_WIDE = frozenset({"deadline", "on_error", "report"})
+_RUN_WIDE = frozenset({"deadline", "memory_limit", "on_error", "report"})
 
 _KNOWN = _UNAVAILABLE | _DASKS_OWN | _WORDS.keys() | _RUN_WIDE | {"width"}
 
@@ -76,6 +76,7 @@ class Options:
         words: The words of the policy of each task that were given.
         continues: Go on after a task that failed; its exception takes the place of its value.
         deadline: Seconds that the run may take, or None.
+        memory_limit: Bytes that values may take before roots are held back, or None.
         report: Who gets the report, or None.
         num_workers: How many tasks may run at once, at least 1.
         is_fixed: Use all workers whenever there is work for them, whether that pays or not.
@@ -93,6 +94,7 @@ class Options:
     words: Mapping[str, Any]
     continues: bool
     deadline: float | None
+    memory_limit: int | None
     report: Report | None
     num_workers: int
     is_fixed: bool
@@ -109,8 +111,13 @@ class Options:
     @property
     def governing(self) -> list[str]:
         """The words that were given and that only a run whose tasks have policies honours."""
-        run_wide = {"on_error": self.continues, "deadline": self.deadline, "report": self.report}
-        return [*self.words, *(word for word, value in run_wide.items() if value)]
+        run_wide = {
+            "on_error": self.continues or None,
+            "deadline": self.deadline,
+            "memory_limit": self.memory_limit,
+            "report": self.report,
+        }
+        return [*self.words, *(word for word, value in run_wide.items() if value is not None)]
 
     @property
     def is_watched(self) -> bool:
@@ -146,6 +153,7 @@ def resolve(given: Mapping[str, Any], sees_callbacks: bool = False) -> Options: 
         words={word: check(given[word]) for word, check in _WORDS.items() if given.get(word) is not None},
         continues=as_choice("on_error", given.get("on_error") or "raise", ("raise", "continue")) == "continue",
         deadline=None if given.get("deadline") is None else as_seconds("deadline", given["deadline"]),
+        memory_limit=None if given.get("memory_limit") is None else as_bytes("memory_limit", given["memory_limit"]),
         report=_report(given.get("report")),
         num_workers=size,
         is_fixed=_is_fixed(given, section),
@@ -159,6 +167,25 @@ def resolve(given: Mapping[str, Any], sees_callbacks: bool = False) -> Options: 
         rerun=_rerun(*_dasks_own("rerun_exceptions_locally", given)),
         raise_exception=_raise_exception(given.get("raise_exception")),
     )
+
+
+def resolve_strictly(name: str, given: Mapping[str, Any], *also: str) -> Options:
+    """Resolve the keyword arguments of a function of this package, which ignores none.
+
+    Args:
+        name: The function.
+        given: The keyword arguments, as the caller wrote them.
+        *also: Keywords that it takes beside these.
+
+    Raises:
+        TypeError: A keyword is not known.
+        Exception: As of `resolve`.
+    """
+    allowed = _WORDS.keys() | _RUN_WIDE | {"num_workers", "pool"}
+    for word in given.keys() - allowed - _UNAVAILABLE:
+        msg = f"{name}() got an unexpected keyword {word!r}; allowed are {', '.join(sorted(allowed.union(also)))}"
+        raise TypeError(msg)
+    return resolve(given)
 
 
 def _dasks_own(name: str, given: Mapping[str, Any]) -> tuple[str, Any]:

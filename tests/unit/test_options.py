@@ -18,7 +18,6 @@ GRAPH = {"x": Task("x", abs, -1)}
 
 LATER = {
     "lane": "process",
-    "memory_limit": 1e9,
     "progress": True,
     "trace": "trace.json",
 }

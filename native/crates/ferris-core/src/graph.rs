@@ -240,7 +240,8 @@ fn reserve_dependents<P>(tasks: &mut [Task<P>], dependencies: &[u32], order: &[u
         let task = &mut tasks[index as usize];
         task.first_dependent = n_edges;
         n_edges += task.n_dependents;
-        task.consumers = AtomicU32::new(task.n_dependents);
+        // Whoever asked for a target is one more.
+        task.consumers = AtomicU32::new(task.n_dependents + u32::from(task.is_target()));
         task.n_dependents = 0;
     }
     n_edges
@@ -302,6 +303,11 @@ impl<P> Graph<P> {
         (0..).zip(&self.tasks).filter(move |(_, task)| is_needed(task)).map(|(index, _)| index)
     }
 
+    /// True when the value of a task was in its payload from the start.
+    pub fn is_known(&self, index: u32) -> bool {
+        self.tasks[index as usize].is_known()
+    }
+
     /// The tasks whose values task `index` needs, each once.
     pub fn dependencies(&self, index: u32) -> &[u32] {
         &self.dependencies[self.tasks[index as usize].dependencies()]
@@ -336,9 +342,19 @@ impl<P> Graph<P> {
         }
         for &dependency in &self.dependencies[task.dependencies()] {
             let needed = &self.tasks[dependency as usize];
-            if C::is_last(&needed.consumers) && !needed.is_target() {
+            if C::is_last(&needed.consumers) {
                 release(dependency, &needed.payload);
             }
+        }
+    }
+
+    /// Accounts for a target whose value whoever asked for it has taken; `release` as in [`Graph::settle`].
+    ///
+    /// Without this the values of targets stay.
+    pub fn hand_over<C: Counting>(&self, target: u32, release: impl FnOnce(u32, &P)) {
+        let task = &self.tasks[target as usize];
+        if C::is_last(&task.consumers) {
+            release(target, &task.payload);
         }
     }
 
@@ -416,6 +432,27 @@ mod tests {
     fn a_chain_runs_in_order_and_releases_each_value_once() {
         let chain = graph(&[&[], &[0], &[1]], &[2]).unwrap();
         assert_eq!((vec![0, 1, 2], vec![0, 1]), run(&chain));
+    }
+
+    #[test]
+    fn a_target_is_released_when_its_last_consumer_and_whoever_asked_have_had_it() {
+        let released = |take_first: bool| {
+            let fork = graph(&[&[], &[0]], &[0, 1]).unwrap();
+            let released = std::cell::RefCell::new(vec![]);
+            let release = |index, _: &u32| released.borrow_mut().push(index);
+            fork.settle::<Alone>(0, release, |_| ());
+            if take_first {
+                fork.hand_over::<Alone>(0, release);
+            }
+            fork.settle::<Alone>(1, release, |_| ());
+            if !take_first {
+                fork.hand_over::<Alone>(0, release);
+            }
+            assert_eq!(vec![0], *released.borrow());
+            fork.hand_over::<Alone>(1, release);
+            released.into_inner()
+        };
+        assert_eq!((vec![0, 1], vec![0, 1]), (released(true), released(false)));
     }
 
     #[test]

@@ -11,12 +11,14 @@
 //! | [`bell`] | how the calling thread sleeps until there is something to do |
 //! | [`pool`] | threads that wait for runs; knows no graphs |
 //! | [`queue`] | the tasks of an executor that wait, by priority |
+//! | [`backlog`] | what a run on an executor has ready, and what of it may begin |
 //! | [`crew`] | the tasks and the threads of one executor |
 //! | [`stage`] | how far a future is, and who has to be told when it ends |
 //! | [`reentrant`] | the lock of a future |
 //! | [`sync`], [`deque`] | the only source of atomics, locks and deques, so that loom can stand in |
 #![forbid(unsafe_code)]
 
+pub mod backlog;
 pub mod bell;
 pub mod crew;
 pub mod deque;

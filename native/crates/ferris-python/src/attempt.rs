@@ -167,6 +167,9 @@ fn repeat(future: &Bound<'_, Future>, task: &Task, delay: Duration) {
     }
     task.office.count_repeated();
     task.office.crew.expect_again();
+    if let Some(step) = task.step() {
+        step.rest(future.py());
+    }
     if delay.is_zero() {
         task.office.admit(future, task);
     } else {
@@ -195,7 +198,7 @@ fn end(py: Python<'_>, watch: &Arc<Watch>, overdue: &Overdue) -> PyResult<()> {
     let future = overdue.future.bind(py);
     // First what becomes of the task, so that nobody takes the executor for done; then its callbacks, which a worker that
     // comes in the place of this one runs before anything else.
-    let ended = match future.get().task().and_then(|task| Some((task, task.policy.as_deref()?))) {
+    let ended = match future.get().task().and_then(|task| Some((task, task.policy()?))) {
         Some((task, policy)) => fail_late(future, task, policy),
         None => Ok(()),
     };

@@ -163,9 +163,10 @@ impl Executor {
         self.office()?.close(py, cancels)
     }
 
-    /// Cancel what has not begun, for nobody asks for what is left.
-    fn _abandon(&self, py: Python<'_>) -> PyResult<()> {
-        self.office()?.abandon(py)
+    /// Do not keep the interpreter from its end for long: who asks for what runs waits by itself.
+    fn _disown(&self) -> PyResult<()> {
+        self.office()?.disown();
+        Ok(())
     }
 
     /// Wait until all is done and every thread has gone, those abandoned apart.

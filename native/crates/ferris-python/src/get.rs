@@ -32,12 +32,13 @@ use crate::session;
 ///         done.  ``priority`` (a finite number, higher goes first), ``retries`` (int or
 ///         :class:`dask_ferris.Retry`), ``timeout`` (seconds of one attempt) and ``resources`` (amounts by name)
 ///         are the policy of each task; annotations of :func:`dask.annotate` come before them.  ``on_error``
-///         ("raise" or "continue"), ``deadline`` (seconds of the whole run) and ``report`` (a function of a
+///         ("raise" or "continue"), ``deadline`` (seconds of the whole run), ``memory_limit`` (bytes, or a text like
+///         "4 GB": roots of the graph are held back while values take more) and ``report`` (a function of a
 ///         :class:`dask_ferris.RunReport`, or the path of a file) are for the run.  ``callbacks``,
 ///         ``cache``, ``pool``, ``rerun_exceptions_locally`` and ``raise_exception`` are Dask's own; with one of
 ///         them, or while a callback of Dask is active, the calling thread computes a task only when that is all
-///         there is to do, and tasks can have no policy.  The words ``lane``, ``memory_limit``, ``progress`` and
-///         ``trace`` are errors, because nothing honours them yet.  Other keywords are ignored, as Dask does.
+///         there is to do, and tasks can have no policy.  The words ``lane``, ``progress`` and ``trace``
+///         are errors, because nothing honours them yet.  Other keywords are ignored, as Dask does.
 ///
 /// Returns:
 ///     The value of the key, or a tuple for a list of keys, nested as the list is.

@@ -3,6 +3,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`get`] | the story of one run |
+//! | [`persist`] | what `dask.persist` looks for |
 //! | [`options`], [`request`] | how it is to be done; what was asked for |
 //! | [`compile`], [`lower`], [`subgraph`] | a Dask graph becomes a flat graph and a program |
 //! | [`spec`], [`keys`], [`program`] | Dask's nodes, the keys, and what is made of them |
@@ -45,6 +46,7 @@ mod lower;
 mod newborn;
 mod office;
 mod options;
+mod persist;
 mod policy;
 mod pool;
 mod program;
@@ -80,11 +82,15 @@ mod _native {
     #[pymodule_export]
     use super::get::{Summary, compile_only, get};
     #[pymodule_export]
-    use super::governed::govern;
+    use super::governed::{GovernedRun, begin_run};
     #[pymodule_export]
     use super::office::finish_executors;
     #[pymodule_export]
     use super::pool::{close_pool, forget_pool, serve, statistics};
+    #[pymodule_export]
+    use super::persist::persist;
+    #[pymodule_export]
+    use super::session::is_at_work;
     #[pymodule_export]
     use super::station::lend;
     #[pymodule_export]

@@ -1,6 +1,6 @@
 //! One executor: its crew, and the threads that serve it.
 
-use ferris_core::crew::{Crew, Group, NO_RESOURCES, Next, Phase, Refusal, Request, Settings, Sharing, Turn};
+use ferris_core::crew::{Crew, Group, Next, Phase, Refusal, Request, Settings, Sharing, Turn};
 use ferris_core::queue::Priority;
 use ferris_core::stage::Stage;
 use pyo3::exceptions::PyRuntimeError;
@@ -147,7 +147,7 @@ pub struct Office {
     /// What the groups of the crew need, by number; those that nobody has any more are among them.
     requests: Mutex<Vec<Request>>,
     broken: OnceLock<String>,
-    /// Nobody asks for what its tasks return any more: at its end the interpreter does not wait long for them.
+    /// Who asks for what its tasks return waits by itself: at its end the interpreter does not wait long for them.
     is_abandoned: AtomicBool,
     /// What the crew knows too, for the child of a fork, which must not take the lock of the crew.
     is_closed: AtomicBool,
@@ -263,7 +263,7 @@ impl Office {
 
     fn enqueue(self: &Arc<Self>, future: &Bound<'_, Future>, task: &Task) -> PyResult<()> {
         let py = future.py();
-        let (group, priority) = order_of(task);
+        let (group, priority) = task.order();
         let seat = station::seat_at(self);
         loop {
             match self.crew.submit(seat, group, priority, future.clone().unbind()) {
@@ -277,41 +277,16 @@ impl Office {
         }
     }
 
-    /// Queues a task of a graph that is under way, however many wait.
-    pub fn follow(self: &Arc<Self>, future: &Bound<'_, Future>) -> PyResult<()> {
-        let task = future.get().task().expect("it was created with its task");
-        let (group, priority) = order_of(task);
-        match self.crew.follow(station::seat_at(self), group, priority, future.clone().unbind()) {
-            Ok(accepted) => {
-                task.set_place(accepted.place);
-                if accepted.starts { self.start_first(future.py(), future, task) } else { Ok(()) }
-            }
-            Err((phase, _)) => Err(self.closed(phase)),
-        }
-    }
-
-    /// Queues the first tasks of a run, all of them before a worker takes one.
-    pub fn follow_all(self: &Arc<Self>, py: Python<'_>, futures: &[Bound<'_, Future>]) -> PyResult<()> {
-        let task_of = |future: &Bound<'_, Future>| {
-            let (group, priority) = order_of(future.get().task().expect("it was created with its task"));
-            (group, priority, future.clone().unbind())
-        };
-        let mut items = futures.iter().map(task_of).collect();
-        let accepted = self.crew.follow_all(station::seat_at(self), &mut items);
-        let (places, n_starts) = accepted.map_err(|phase| self.closed(phase))?;
-        for (future, place) in futures.iter().zip(places) {
-            if let Some(task) = future.get().task() {
-                task.set_place(place);
-            }
-        }
-        for _ in 0..n_starts {
-            let started = self.try_start_thread(py);
-            // Others that are there will come to them.
-            if started.as_ref().is_err_and(|error| !error::is_ordinary(py, error))
-                || self.crew.snapshot().n_threads == 0
-            {
-                started?;
-            }
+    /// Queues a ticket of a run that is under way, however many tasks wait.
+    pub fn follow(
+        self: &Arc<Self>,
+        group: Group,
+        priority: Priority,
+        ticket: &Bound<'_, Future>,
+    ) -> PyResult<()> {
+        let starts = self.crew.follow(group, priority, ticket.clone().unbind());
+        if starts.map_err(|(phase, _)| self.closed(phase))? {
+            self.start_needed(ticket.py())?;
         }
         Ok(())
     }
@@ -381,7 +356,7 @@ impl Office {
 
     /// Queues a task that was accepted before.
     pub fn admit(self: &Arc<Self>, future: &Bound<'_, Future>, task: &Task) {
-        let (group, priority) = order_of(task);
+        let (group, priority) = task.order();
         match self.crew.admit(group, priority, future.clone().unbind()) {
             Ok(accepted) => {
                 task.set_place(accepted.place);
@@ -443,15 +418,18 @@ impl Office {
         future: &Bound<'_, Future>,
         task: &Task,
     ) -> PyResult<()> {
+        self.start_needed(py).inspect_err(|_| {
+            task.withdraw(future);
+            task.clear(py);
+        })
+    }
+
+    /// Starts a thread for a task; an error when there is none then, or a signal came in between.
+    fn start_needed(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let started = self.try_start_thread(py);
-        // Others that are there will come to it.
         let is_interrupt = started.as_ref().is_err_and(|error| !error::is_ordinary(py, error));
-        if !is_interrupt && (started.is_ok() || self.crew.snapshot().n_threads > 0) {
-            return Ok(());
-        }
-        task.withdraw(future);
-        task.clear(py);
-        started
+        // Others that are there will come to it.
+        if !is_interrupt && self.crew.snapshot().n_threads > 0 { Ok(()) } else { started }
     }
 
     /// Starts a thread; where none can be had those that are there have to do.
@@ -522,7 +500,12 @@ impl Office {
         let ran = catch_unwind(AssertUnwindSafe(|| self.attempt(future, watch)));
         let ran = ran.unwrap_or_else(|_| {
             let text = "a worker panicked: this is a bug in dask_ferris, please report it";
-            future::settle(future, Err(InternalError::new_err(text))).map(|()| Ran::Ended)
+            let error = Err(InternalError::new_err(text));
+            let settled = match future.get().task() {
+                Some(task) if task.step().is_some() => task::finish(future, task, error),
+                _ => future::settle(future, error),
+            };
+            settled.map(|()| Ran::Ended)
         });
         ran.unwrap_or_else(|error| {
             log_escaped(py, &error);
@@ -532,6 +515,7 @@ impl Office {
 
     #[inline]
     fn attempt(&self, future: &Bound<'_, Future>, watch: Option<&Arc<Watch>>) -> PyResult<Ran> {
+        let py = future.py();
         if future.get().stage().is_over() {
             // An errand, or a user has ended it: it was counted as a task that begins.
             self.count_repeated();
@@ -539,7 +523,11 @@ impl Office {
             return future::run_deferred(future).map(|()| Ran::Ended);
         }
         let Some(task) = future.get().task() else { return Ok(Ran::Ended) };
-        match &task.policy {
+        if task.step().is_some_and(|step| !step.begin(py)) {
+            self.count_repeated(); // it was counted as a task that begins
+            return Ok(Ran::Ended);
+        }
+        match task.policy() {
             Some(policy) if !policy.is_plain() || task.step().is_some_and(Step::has_deadline) => {
                 attempt::run(future, task, policy, watch)
             }
@@ -592,10 +580,9 @@ impl Office {
 
     // ---- The end
 
-    /// Cancels what has not begun, for nobody asks for what is left.
-    pub fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+    /// At its end the interpreter does not wait long for what runs.
+    pub fn disown(&self) {
         self.is_abandoned.store(true, Ordering::Relaxed);
-        self.close(py, true)
     }
 
     /// Accepts nothing more; with `cancels`, what has not begun is cancelled.
@@ -718,10 +705,6 @@ fn forget_call(future: &Bound<'_, Future>) {
         task.clear(future.py());
         collector::show(future.as_any());
     }
-}
-
-fn order_of(task: &Task) -> (Group, Priority) {
-    task.policy.as_ref().map_or((NO_RESOURCES, Priority::NORMAL), |policy| (policy.group(), policy.priority))
 }
 
 /// Logs what nobody is left to catch, as the standard library does.

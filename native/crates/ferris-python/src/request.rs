@@ -26,7 +26,7 @@ enum Token {
 #[derive(Default)]
 pub struct Request<'py> {
     keys: Vec<Bound<'py, PyAny>>,
-    nesting: Vec<Token>,
+    shape: Shape,
 }
 
 impl<'py> Request<'py> {
@@ -50,20 +50,41 @@ impl<'py> Request<'py> {
         }
         let Ok(list) = item.cast::<PyList>() else {
             self.keys.push(item.clone());
-            match self.nesting.last_mut() {
+            match self.shape.0.last_mut() {
                 Some(Token::Keys(n)) => *n += 1,
-                _ => self.nesting.push(Token::Keys(1)),
+                _ => self.shape.0.push(Token::Keys(1)),
             }
             return Ok(());
         };
         let items = list.to_tuple(); // nobody else can change this one
         self.keys.reserve(items.len());
-        self.nesting.push(Token::List(items.len()));
+        self.shape.0.push(Token::List(items.len()));
         items.iter_borrowed().try_for_each(|item| self.add(&item, depth + 1))
     }
 
-    /// The values of the targets, a tuple for each list; `targets` are the tasks of the keys.
+    /// As [`Shape::answer`].
     pub fn answer(
+        &self,
+        py: Python<'py>,
+        graph: &Graph<Payload>,
+        targets: &[u32],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.shape.answer(py, graph, targets)
+    }
+
+    /// The nesting without the keys.
+    pub fn into_shape(self) -> Shape {
+        self.shape
+    }
+}
+
+/// How the keys of a call are nested.
+#[derive(Default)]
+pub struct Shape(Vec<Token>);
+
+impl Shape {
+    /// The values of the targets, a tuple for each list; `targets` are the tasks of the keys.
+    pub fn answer<'py>(
         &self,
         py: Python<'py>,
         graph: &Graph<Payload>,
@@ -71,8 +92,7 @@ impl<'py> Request<'py> {
     ) -> PyResult<Bound<'py, PyAny>> {
         // SAFETY: a run that is over keeps the values of all targets.
         let value = |target: &u32| unsafe { error::borrow(py, graph.payload(*target).value.get()) };
-        let mut answer =
-            Answer { values: &mut targets.iter().map(value), nesting: self.nesting.iter(), left: 0 };
+        let mut answer = Answer { values: &mut targets.iter().map(value), nesting: self.0.iter(), left: 0 };
         answer.next(py)
     }
 }

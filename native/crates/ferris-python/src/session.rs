@@ -518,8 +518,9 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// True inside a task: a run that starts now is nested.
-fn is_at_work() -> bool {
+/// Whether this thread is inside a task: a run that starts now is nested.
+#[pyfunction]
+pub fn is_at_work() -> bool {
     DEPTH.get() > 0
 }
 

@@ -164,7 +164,7 @@ impl Station {
     }
 
     fn help_with(&self, future: &Bound<'_, Future>, task: &Task) -> PyResult<()> {
-        if task.policy.as_ref().is_some_and(|policy| !policy.can_be_helped()) {
+        if !task.can_be_helped() {
             return Ok(());
         }
         if !self.take_and_run(future, task) && task.office.is_waiting(future) {
@@ -202,9 +202,8 @@ impl Station {
         if self.watch.is_timed() {
             return false;
         }
-        let can_be_helped = |task: &Task| task.policy.as_ref().is_none_or(|policy| policy.can_be_helped());
         let may =
-            |item: &Py<Future>| item.get().task().is_none_or(|task| can_be_helped(task) && is_meant(task));
+            |item: &Py<Future>| item.get().task().is_none_or(|task| is_meant(task) && task.can_be_helped());
         let item = self.office.crew.help_with_next(self.seat, may);
         if let Some(item) = &item {
             self.run_within(item.bind(py));
@@ -231,7 +230,7 @@ pub fn helps_office(py: Python<'_>, office: &Arc<Office>) -> bool {
 fn help_from_outside(future: &Bound<'_, Future>) {
     let Some(task) = future.get().task() else { return };
     let office = &task.office;
-    if !office.helps_outside() || task.policy.is_some() {
+    if !office.helps_outside() || task.policy().is_some() {
         return;
     }
     if let Some(item) = office.crew.help_from_outside(task.place()) {

@@ -1,6 +1,7 @@
 //! The call that a future stands for, and one attempt at it.
 
-use ferris_core::queue::Place;
+use ferris_core::crew::{Group, NO_RESOURCES};
+use ferris_core::queue::{Place, Priority};
 use ferris_core::stage::Stage;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -25,7 +26,8 @@ pub struct Task {
     /// The caller's context when it submitted the call.
     context: Context,
     pub office: Arc<Office>,
-    pub policy: Option<Arc<Policy>>,
+    /// How the call is to be run.
+    policy: Option<Arc<Policy>>,
     /// The task of a graph that this is, instead of a call.
     step: Option<Step>,
     /// Where in the queue it is, or was.
@@ -54,8 +56,8 @@ impl Task {
     }
 
     /// A task of a graph.
-    pub fn of_step(office: &Arc<Office>, policy: &Arc<Policy>, step: Step) -> Self {
-        Self { step: Some(step), ..Self::without_call(office, Some(Arc::clone(policy))) }
+    pub fn of_step(office: &Arc<Office>, step: Step) -> Self {
+        Self { step: Some(step), ..Self::without_call(office, None) }
     }
 
     fn without_call(office: &Arc<Office>, policy: Option<Arc<Policy>>) -> Self {
@@ -76,6 +78,31 @@ impl Task {
     /// The task of a graph that this is, if it is one.
     pub fn step(&self) -> Option<&Step> {
         self.step.as_ref()
+    }
+
+    /// How it is to be run.
+    pub fn policy(&self) -> Option<&Policy> {
+        match &self.step {
+            Some(step) => step.policy(),
+            None => self.policy.as_deref(),
+        }
+    }
+
+    /// Where it waits, and at which level.
+    pub fn order(&self) -> (Group, Priority) {
+        match (&self.step, &self.policy) {
+            (Some(step), _) => step.order(),
+            (None, Some(policy)) => (policy.group(), policy.priority),
+            (None, None) => (NO_RESOURCES, Priority::NORMAL),
+        }
+    }
+
+    /// True when a worker may run it within another.
+    pub fn can_be_helped(&self) -> bool {
+        match &self.step {
+            Some(step) => step.can_be_helped(),
+            None => self.policy.as_ref().is_none_or(|policy| policy.can_be_helped()),
+        }
     }
 
     pub fn place(&self) -> Place {

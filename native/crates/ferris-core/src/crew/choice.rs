@@ -11,19 +11,25 @@ pub(super) struct Choice {
     pub end: End,
     pub group: Group,
     is_stolen: bool,
+    is_guest: bool,
 }
 
 impl Choice {
     fn plain(room: u32, end: End) -> Self {
-        Self { room, end, group: NO_RESOURCES, is_stolen: false }
+        Self { room, end, group: NO_RESOURCES, is_stolen: false, is_guest: false }
     }
 }
 
 impl<T> Crew<T> {
     pub(super) fn pick(&self, state: &mut State<T>, seat: Seat) -> Option<(T, Group)> {
-        let Choice { room, end, group, is_stolen } = self.choose(state, seat)?;
-        self.totals.n_steals.fetch_add(u64::from(is_stolen), Ordering::Relaxed);
-        Some((state.queue.pop(room, end)?, group))
+        let choice = self.choose(state, seat)?;
+        self.totals.n_steals.fetch_add(u64::from(choice.is_stolen), Ordering::Relaxed);
+        Some((Self::take_chosen(state, choice)?, choice.group))
+    }
+
+    pub(super) fn take_chosen(state: &mut State<T>, choice: Choice) -> Option<T> {
+        state.is_guests_turn = !choice.is_guest;
+        state.queue.pop(choice.room, choice.end)
     }
 
     pub(super) fn choose(&self, state: &mut State<T>, seat: Seat) -> Option<Choice> {
@@ -33,10 +39,20 @@ impl<T> Crew<T> {
         if state.queue.has_levels() && !self.settings.aging.is_zero() {
             self.age(state);
         }
-        if state.contests.len() == 1 && state.desks.is_empty() {
+        let guest = state.queue.top(state.guests);
+        if guest.is_none() && state.contests.len() == 1 && state.desks.is_empty() {
             return Some(Choice::plain(Queue::<T>::HALL, End::Oldest));
         }
-        self.best_room(state, seat)
+        let best = self.best_room(state, seat);
+        let is_first = |(guest, best): (Top, Top)| {
+            guest.priority > best.priority || guest.priority == best.priority && state.is_guests_turn
+        };
+        match (guest, best) {
+            (Some(guest), best) if best.is_none_or(|(best, _)| is_first((guest, best))) => {
+                Some(Choice { is_guest: true, ..Choice::plain(state.guests, End::Oldest) })
+            }
+            (_, best) => best.map(|(_, choice)| choice),
+        }
     }
 
     pub(super) fn age(&self, state: &mut State<T>) {
@@ -50,7 +66,7 @@ impl<T> Crew<T> {
 
     /// The room with the task that goes first: by level, then own queues before others', unless others have waited for
     /// as long as it takes to count one level higher.
-    pub(super) fn best_room(&self, state: &State<T>, seat: Seat) -> Option<Choice> {
+    pub(super) fn best_room(&self, state: &State<T>, seat: Seat) -> Option<(Top, Choice)> {
         let step = self.settings.aging.as_nanos() as Nanos;
         let is_late = |top: Option<Top>| {
             step > 0 && top.is_some_and(|top| self.time().saturating_sub(top.since) >= step)
@@ -89,7 +105,7 @@ impl<T> Crew<T> {
                 offer(top, choice, is_own_empty || is_late(top));
             }
         }
-        best.map(|(_, choice)| choice)
+        best
     }
 
     /// The groups whose first task can start: what it needs is free, and no task before it waits for any of that.

@@ -59,9 +59,6 @@ pub type Request = Vec<(usize, f64)>;
 /// Which tasks compete for the same amounts of the same resources; the first group is that of tasks that need none.
 pub type Group = u32;
 
-/// A task with its group and its priority.
-pub type Order<T> = (Group, Priority, T);
-
 /// The tasks that need no resources.
 pub const NO_RESOURCES: Group = 0;
 
@@ -157,6 +154,10 @@ struct State<T> {
     contests: Vec<Contest>,
     /// Groups that nobody has any more.
     free_groups: Vec<Group>,
+    /// The room of the tickets of runs.
+    guests: u32,
+    /// A ticket goes before other tasks of its level.
+    is_guests_turn: bool,
     desks: Vec<Desk>,
     /// The desk that gets the next task from outside.
     next_desk: usize,
@@ -267,10 +268,13 @@ impl<T> Crew<T> {
         let n_desks = if settings.sharing == Sharing::Stealing { settings.n_workers } else { 0 };
         let desk = |_| Desk { dealt: queue.add_room(), made: queue.add_room(), is_taken: false };
         let desks = (0..n_desks).map(desk).collect();
+        let guests = queue.add_room();
         let state = State {
             queue,
             contests: vec![Contest::new(Queue::<T>::HALL, Request::new())],
             free_groups: Vec::new(),
+            guests,
+            is_guests_turn: false,
             desks,
             next_desk: 0,
             n_threads: 0,
@@ -375,35 +379,18 @@ impl<T> Crew<T> {
         }
     }
 
-    /// Adds a task of a run, however many wait; it comes back when the crew is broken, or cancels what waits.
-    pub fn follow(
-        &self,
-        seat: Seat,
-        group: Group,
-        priority: Priority,
-        item: T,
-    ) -> Result<Accepted, (Phase, T)> {
+    /// Adds a ticket of a run, however many tasks wait; it comes back when the crew is broken, or cancels what waits.  True
+    /// when a thread is to be started.
+    ///
+    /// Tickets that need no resources take turns with all other tasks of their level.
+    pub fn follow(&self, group: Group, priority: Priority, item: T) -> Result<bool, (Phase, T)> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Broken || state.is_cancelled {
             return Err((state.phase, item));
         }
-        Ok(self.push(&mut state, seat, group, priority, item))
-    }
-
-    /// Adds the first tasks of a run, all of them before a worker takes one; where they are in the queue, and the number of
-    /// threads to be started.  They are left where they are when the crew is broken, or cancels what waits.
-    pub fn follow_all(&self, seat: Seat, items: &mut Vec<Order<T>>) -> Result<(Vec<Place>, usize), Phase> {
-        let mut state = lock(&self.state);
-        if state.phase == Phase::Broken || state.is_cancelled {
-            return Err(state.phase);
-        }
-        let enter = |(group, priority, item)| self.enter(&mut state, seat, group, priority, item);
-        let places = items.drain(..).map(enter).collect();
-        let mut n_starts = 0;
-        while self.rouse(&mut state) {
-            n_starts += 1;
-        }
-        Ok((places, n_starts))
+        let room = if group == NO_RESOURCES { state.guests } else { state.contests[group as usize].room };
+        state.queue.push(room, priority, self.time(), item);
+        Ok(self.rouse(&mut state))
     }
 
     /// Accepts a task that can not be started yet.
@@ -471,17 +458,13 @@ impl<T> Crew<T> {
     }
 
     fn push(&self, state: &mut State<T>, seat: Seat, group: Group, priority: Priority, item: T) -> Accepted {
-        let place = self.enter(state, seat, group, priority, item);
-        Accepted { place, starts: self.rouse(state) }
-    }
-
-    fn enter(&self, state: &mut State<T>, seat: Seat, group: Group, priority: Priority, item: T) -> Place {
         let room = if group == NO_RESOURCES {
             Self::room_for(state, seat)
         } else {
             state.contests[group as usize].room
         };
-        state.queue.push(room, priority, self.time(), item)
+        let place = state.queue.push(room, priority, self.time(), item);
+        Accepted { place, starts: self.rouse(state) }
     }
 
     /// Where a task goes: to the worker that has made it, or to the next one in turn.
@@ -524,7 +507,7 @@ impl<T> Crew<T> {
         let mut state = lock(&self.state);
         let choice = self.choose(&mut state, seat).filter(|choice| choice.group == NO_RESOURCES)?;
         state.queue.peek(choice.room, choice.end).filter(|item| may(item))?;
-        let item = state.queue.pop(choice.room, choice.end)?;
+        let item = Self::take_chosen(&mut state, choice)?;
         self.let_in(&mut state);
         self.totals.n_started.fetch_add(1, Ordering::Relaxed);
         Some(item)
@@ -662,9 +645,31 @@ mod tests {
     }
 
     #[test]
+    fn runs_take_turns_with_other_tasks_of_their_level() {
+        let settings = Settings { most_queued: 9, ..crew(1, &[]).settings().clone() };
+        let crew = Crew::new(settings);
+        let mut order = Vec::new();
+        assert!(crew.submit(Seat::OUTSIDE, NO_RESOURCES, Priority::NORMAL, 0).unwrap().starts);
+        for ticket in [10, 20, 11, 21] {
+            assert_eq!(Ok(false), crew.follow(NO_RESOURCES, Priority::NORMAL, ticket));
+        }
+        assert_eq!(Ok(false), crew.follow(NO_RESOURCES, Priority::new(2.0, 0.0), 12));
+        let seat = crew.sign_on();
+        let mut next = crew.first(seat);
+        while let Next::Work(turn) = next {
+            order.push(turn.item);
+            if turn.item < 3 {
+                assert!(crew.submit(Seat::OUTSIDE, NO_RESOURCES, Priority::NORMAL, turn.item + 1).is_ok());
+            }
+            next = crew.next(seat, turn.group);
+        }
+        assert_eq!(vec![12, 0, 10, 1, 20, 2, 11, 3, 21], order);
+    }
+
+    #[test]
     fn a_run_is_accepted_where_a_task_would_be() {
         let crew = crew(1, &[]);
-        let follow = || crew.follow(Seat::OUTSIDE, NO_RESOURCES, Priority::NORMAL, 0);
+        let follow = || crew.follow(NO_RESOURCES, Priority::NORMAL, 0);
         assert_eq!(Ok(()), crew.begin_run(false));
         assert!(follow().is_ok() && follow().is_ok(), "its tasks are, however many wait");
         assert_eq!(Err(Refusal::Full), crew.begin_run(false));

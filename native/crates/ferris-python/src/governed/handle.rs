@@ -1,0 +1,131 @@
+//! A run as Python has it.
+
+use ferris_core::graph::Shared;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Governed, Terms};
+use crate::compile::compile;
+use crate::error;
+use crate::executor::Executor;
+use crate::pool;
+use crate::request::{Request, Shape};
+use crate::station::Patience;
+
+/// A run of a graph whose tasks have policies, from its begin on.
+#[pyclass(frozen, module = "dask_ferris._native")]
+pub struct GovernedRun {
+    run: Arc<Governed>,
+    shape: Shape,
+    targets: Vec<u32>,
+    /// Where each target is among the keys, when they are handed over one by one.
+    places: HashMap<u32, Vec<usize>>,
+    generation: usize,
+}
+
+/// Begin a run of a graph for its keys on the threads of an executor, its tasks under policies.
+#[pyfunction]
+pub fn begin_run(
+    py: Python<'_>,
+    executor: &Bound<'_, Executor>,
+    graph: &Bound<'_, PyDict>,
+    keys: &Bound<'_, PyAny>,
+    terms: Terms<'_>,
+) -> PyResult<GovernedRun> {
+    let request = Request::read(keys)?;
+    let compiled = compile(graph, request.keys())?;
+    let targets = compiled.targets.clone();
+    let places = if terms.hands_over { places_of(&targets) } else { HashMap::new() };
+    pool::count_run();
+    let run = Arc::new(Governed::new(py, executor.get(), compiled, terms)?);
+    run.office.begin_run(py)?;
+    run.begin(py);
+    Ok(GovernedRun { run, shape: request.into_shape(), targets, places, generation: pool::generation() })
+}
+
+/// The places of each target.
+fn places_of(targets: &[u32]) -> HashMap<u32, Vec<usize>> {
+    let mut places: HashMap<_, Vec<_>> = HashMap::new();
+    for (place, &target) in targets.iter().enumerate() {
+        places.entry(target).or_default().push(place);
+    }
+    places
+}
+
+#[pymethods]
+impl GovernedRun {
+    /// Wait for the end, and raise what the run has failed with; a signal ends the run.
+    ///
+    /// To be called once, by whoever asked for the run.
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        self.run.wait_for_end(py, self.generation);
+        self.run.conclude(py);
+        let failure = self.run.news().failure.take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The values of a run that is over, in the shape of the keys.
+    fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.shape.answer(py, &self.run.graph, &self.targets)
+    }
+
+    /// End the run with an error; false when it is over already.
+    fn stop(&self, error: Bound<'_, PyAny>) -> bool {
+        let is_over = self.run.is_over();
+        self.run.fail(PyErr::from_value(error));
+        !is_over
+    }
+
+    /// Whether no task will start any more.
+    fn is_over(&self) -> bool {
+        self.run.is_over()
+    }
+
+    /// Tasks that are needed, that have their value, that run, and that have failed or can not be run.
+    fn count(&self) -> (usize, usize, usize, usize) {
+        let n_running = self.run.backlog().n_running();
+        let record = self.run.record();
+        let n_failed = record.failed.len() + record.upstream_failed.len();
+        (self.run.graph.n_to_run(), record.n_done, n_running, n_failed)
+    }
+
+    /// What became of the tasks.
+    fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.run.told(py)
+    }
+
+    /// Wait for a key that has its value, and hand it over: the places of the key among all keys, and the value.
+    ///
+    /// None when the run is over and everything that has finished was handed over.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<(Vec<usize>, Bound<'py, PyAny>)>> {
+        let mut patience = Patience::default();
+        let taken = loop {
+            let finished = self.run.news().finished.pop_front();
+            if finished.is_some() || self.run.is_over() {
+                // What came between the two looks.
+                break Ok(finished.or_else(|| self.run.news().finished.pop_front()));
+            }
+            let has_news = || self.run.is_over() || !self.run.news().finished.is_empty();
+            let sleep = |limit| self.run.wait(limit, |news| !news.finished.is_empty());
+            if let Err(error) = patience.wait(py, sleep, || !has_news()) {
+                break Err(error);
+            }
+        };
+        patience.end(py);
+        Ok(taken?.map(|target| (self.places[&target].clone(), self.hand_over(py, target))))
+    }
+}
+
+impl GovernedRun {
+    fn hand_over<'py>(&self, py: Python<'py>, target: u32) -> Bound<'py, PyAny> {
+        // SAFETY: the thread is attached, and a target that has finished has a value until it is handed over.
+        let value = unsafe { error::borrow(py, self.run.graph.payload(target).value.get()) };
+        self.run
+            .graph
+            .hand_over::<Shared>(target, |index, payload| self.run.release(py, index, payload));
+        self.run.offer(py);
+        value
+    }
+}
