@@ -18,6 +18,8 @@ LABELS = {
     "fixed": "dask_ferris.get, fixed width",
     "governed": "dask_ferris.get, priority and retries",
     "limited": "dask_ferris.get, priority, retries and timeout",
+    "quarter": "dask_ferris.get, a quarter of the memory",
+    "stuck": "dask_ferris.get, with 100 more whose time is up",
     "ideal": "without an executor, divided by the workers",
     "sync": "dask.get",
     "threads": "dask.threaded.get",

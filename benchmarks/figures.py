@@ -7,6 +7,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks import limits
 from benchmarks.gil import LOADS
 from benchmarks.programs import PROGRAMS
 from benchmarks.workloads import NO_OPS, UNITS
@@ -66,6 +67,7 @@ def all_figures() -> list[Figure]:
         *_gil(),
         *_company(),
         _governed(),
+        *_limits(),
         _interrupt(),
         *_programs(),
         *_executor_calls(),
@@ -139,6 +141,28 @@ def _company() -> list[Figure]:
 def _governed() -> Figure:
     text = "governed-100000: `get` with priority and retries, against `dask.threaded.get` without"
     return _at_least(text, 40, "governed-100000", slow="threads-2", fast="governed-2")
+
+
+def _limits() -> list[Figure]:
+    stuck = "stuck-tasks: throughput of 9 900 tasks beside 100 whose time is up, against them alone"
+
+    def reach(results: Results) -> float:
+        seconds = partial(median_seconds, results, "stuck-tasks")
+        return 100 * limits.share_of_rest(4, with_stuck=seconds("stuck-4"), without=seconds("ferris-4"))
+
+    return [
+        *(
+            _at_most(
+                f"memory-{name}: in a quarter of its peak, against no limit",
+                1.3,
+                f"memory-{name}",
+                "quarter-2",
+                floor="ferris-2",
+            )
+            for name in limits.PATTERNS
+        ),
+        Figure(stuck, "≥", 95, "%", reach),
+    ]
 
 
 def _interrupt() -> Figure:

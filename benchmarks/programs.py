@@ -104,17 +104,17 @@ def prepare_building(program: Program, _competitor: str) -> Measure:
 
 def prepare_get(program: Program, competitor: str) -> Measure:
     """The measure of `get` alone, given the optimised graph as plain dict."""
-    graph, keys = _optimised(program())
+    graph, keys = optimised(program())
     return stopwatch(partial(load_get(competitor), graph, keys))
 
 
-def _optimised(collection: Any) -> tuple[dict[Any, Any], Any]:
-    """What `compute` hands to a scheduler, caught on the way."""
+def optimised(collection: Any, **options: Any) -> tuple[dict[Any, Any], Any]:
+    """What `compute` hands to a scheduler, caught on the way; the options are of `compute`."""
     caught: list[tuple[dict[Any, Any], Any]] = []
 
     def catch(graph: Any, keys: Any, **_: object) -> Any:
         caught.append((dict(graph.__dask_graph__()), keys))
         return dask.local.get_sync(graph, keys)
 
-    collection.compute(scheduler=catch)
+    collection.compute(scheduler=catch, **options)
     return caught[0]

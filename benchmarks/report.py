@@ -26,6 +26,8 @@ TITLES = {
     "parallel": "Tasks that release the GIL",
     "gil": "The GIL: as many workers as given, and as many as get most done",
     "governed": "Independent tasks that do nothing, with policies",
+    "memory": "Patterns that take much memory, with and without a limit for it",
+    "stuck": "9 900 sleeps of 1 ms with a limit of 20 ms each, alone and with 100 tasks that do not keep it",
     "company": "In company: 10 000 no-op tasks under a progress bar; 300 beside a busy thread, the longest of 20 runs",
     "interrupt": "From SIGINT to the end of `get`, while all workers are in tasks that sleep",
     "compute": "Real programs: `compute()` end to end",

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import company, executor, floor, gil, graphs, interrupt, policies, programs, startup
+from benchmarks import company, executor, floor, gil, graphs, interrupt, limits, policies, programs, startup
 from benchmarks.adapters import is_installed, load_compile, load_get
 from benchmarks.sampling import Measure, stopwatch
 
@@ -87,6 +87,7 @@ def all_workloads(*, quick: bool) -> list[Workload]:
         *_gil(),
         *_company(),
         *_governed(quick=quick),
+        *_limits(),
         *_programs(quick=quick),
         *_executor(quick=quick),
         *_startup(),
@@ -164,6 +165,14 @@ def _governed(*, quick: bool) -> Iterator[Workload]:
     for n in (10_000,) if quick else (10_000, 100_000):
         prepare = partial(_prepare_no_ops, NO_OPS["independent"], n)
         yield Workload("governed", f"governed-{n}", n, competitors, prepare)
+
+
+def _limits() -> Iterator[Workload]:
+    """Graphs under a limit of memory, and tasks whose time is up."""
+    for name in limits.PATTERNS:
+        prepare = partial(limits.prepare_memory, name)
+        yield Workload("memory", f"memory-{name}", None, ("threads-2", "ferris-2", "quarter-2"), prepare)
+    yield Workload("stuck", "stuck-tasks", None, ("ferris-4", "stuck-4"), limits.prepare_stuck)
 
 
 def _programs(*, quick: bool) -> Iterator[Workload]:

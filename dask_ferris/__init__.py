@@ -12,13 +12,14 @@ from __future__ import annotations
 import dask.base
 
 from dask_ferris import _options as _options  # registers the defaults of the config section ``ferris``
+from dask_ferris._completed import Completed, as_completed
 from dask_ferris._executor import Executor, ExecutorStatistics
 from dask_ferris._future import Future
 from dask_ferris._native import get
 from dask_ferris._policy import Retry, TaskPriority
 from dask_ferris._pool import Statistics, statistics
 from dask_ferris._report import RunReport
-from dask_ferris._run import Completed, Progress, Run, as_completed, start
+from dask_ferris._run import Progress, Run, start
 from dask_ferris._schedulers import (
     AdaptiveScheduler,
     PriorityScheduler,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -228,14 +228,14 @@ def _executor_for(options: Options) -> Executor:
         # A run within a task that holds what its own tasks need, or all workers, would wait for ever.
         return _new_executor(options.num_workers)
     config = _options.executor_config()
-    kind = (options.num_workers, tuple(config.resources.items()), replace(config, resources=()))
+    kind = (options.num_workers, repr(config))  # by its fields
     with _lock:
         if kind not in _shared:
             _shared[kind] = _new_executor(options.num_workers)
         return _shared[kind]
 
 
-_shared: dict[object, Executor] = {}
+_shared: dict[tuple[int, str], Executor] = {}
 
 _lock = threading.Lock()
 

@@ -22,7 +22,7 @@ def persist(collections: Sequence[Any], **kwargs: Any) -> list[Any]:
         collections: Collections of Dask.
         **kwargs: What was given to `dask.persist`.
     """
-    return list(dask.persist(*collections, traverse=False, scheduler=_get_data, **kwargs))  # type: ignore[no-untyped-call]
+    return list(dask.persist(*collections, traverse=False, scheduler=_get_data, **kwargs))
 
 
 def _get_data(dsk: object, keys: list[Any], **options: Any) -> list[Any]:

@@ -23,6 +23,7 @@ class RunReport:
         n_tasks: Tasks that were needed.
         n_done: Those that have their value.
         seconds: How long the run took.
+        peak_memory: The most bytes that values took at a time, by `dask.sizeof`; None without a ``memory_limit``.
         honoured: How many of the tasks had each word of the policy.
         merged: For tasks that Dask has fused of calls which asked for different things, what each of them asked for.
         attempts: How often tasks were attempted that were attempted more than once.
@@ -34,6 +35,7 @@ class RunReport:
     n_tasks: int
     n_done: int
     seconds: float
+    peak_memory: int | None
     honoured: dict[str, int]
     merged: dict[Any, tuple[dict[str, Any], ...]]
     attempts: dict[Any, int]

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask.base import collections_to_expr, flatten, is_dask_collection, unpack_collections
-from dask.callbacks import Callback
-
-from dask_ferris import _governed, _options
+from dask_ferris import _work
 from dask_ferris._future import Future
-from dask_ferris._warn import warn
 from dask_ferris.exceptions import PoolClosedError
 
 if TYPE_CHECKING:
@@ -22,9 +16,8 @@ if TYPE_CHECKING:
 
     from dask_ferris._governed import Begun
     from dask_ferris._report import RunReport
-    from typing_extensions import Self
 
-__all__ = ["Completed", "Progress", "Run", "as_completed", "start"]
+__all__ = ["Progress", "Run", "start"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,66 +119,12 @@ class Run:
             self._future.set_result(result)
 
 
-class Completed(Iterator[tuple[Any, Any]]):
-    """What `as_completed` returns: pairs of a key, or of the place of a collection, and a value, in the order of their end.
-
-    The run is cancelled when this is closed, used up as a context manager, or no longer there.
-    """
-
-    def __init__(self, run: Run, names: list[Any]) -> None:
-        """Take a run that hands over, and what the places of its keys are called."""
-        self._run = run
-        self._names = names
-        self._taken: deque[tuple[Any, Any]] = deque()
-
-    def __next__(self) -> tuple[Any, Any]:
-        """Wait for the next value.
-
-        Raises:
-            CancelledError: This was closed.
-            Exception: Whatever the run has failed with, once everything was yielded that had its value before.
-        """
-        if not self._taken:
-            self._take()
-        return self._taken.popleft()
-
-    def _take(self) -> None:
-        try:
-            taken = self._run._handle.take()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        except BaseException:
-            self.close()  # who was interrupted takes no more
-            raise
-        if taken is None:
-            self._run.result()
-            raise StopIteration
-        places, value = taken
-        self._taken.extend((name, value) for place in places for name in self._names[place])
-
-    def close(self) -> None:
-        """Cancel what has not begun, and drop what was not yielded."""
-        self._taken.clear()
-        self._run.cancel()
-
-    def __enter__(self) -> Self:
-        """Return this."""
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Cancel what has not begun."""
-        self.close()
-
-    def __del__(self) -> None:
-        """Cancel what has not begun."""
-        if hasattr(self, "_run"):
-            self._run.cancel()
-
-
 def start(*args: Any, **options: Any) -> Run:
     """Begin a run and return at once; `start(*collections, **options)` or `start(dsk, keys, **options)`.
 
     Args:
-        *args: Collections of Dask, also within lists, tuples, dicts and sets, as for `dask.compute`; or a graph, and a key
-            or a list of keys, as for `get`.
+        *args: Collections of Dask, also within lists, tuples, dicts and sets, as for `dask.compute`; or a graph, and
+            a key or a list of keys, as for `get`.
         **options: The policy and the limits of the run, as for `get`: ``priority``, ``retries``, ``timeout``,
             ``resources``, ``on_error``, ``deadline``, ``memory_limit``, ``report``, ``num_workers``; ``pool``, an
             `Executor`; for collections also ``traverse`` and ``optimize_graph``, as for `dask.compute`.
@@ -203,116 +142,5 @@ def start(*args: Any, **options: Any) -> Run:
         >>> run.result()
         (3,)
     """
-    work = _read("start", args, options)
-    return Run(_begin(work, hands_over=False), work.answer)
-
-
-def as_completed(*args: Any, **options: Any) -> Completed:
-    """Begin a run and yield its values as they come; `as_completed(*collections)` or `as_completed(dsk, keys)`.
-
-    A value is dropped here once it was yielded, and its memory is free when no task and nobody else needs it.
-
-    Args:
-        *args: Collections of Dask; or a graph, and a key or a list of keys, which may be nested.
-        **options: As for `start`.
-
-    Returns:
-        An iterator over pairs: of the place of a collection among the arguments and its value, or of a key and its value.
-        Each key is there once.
-
-    Raises:
-        TypeError: An option is not known, or an argument is no collection.
-        Exception: Whatever `get` would raise before anything runs.
-
-    Example:
-        >>> import dask_ferris
-        >>> sorted(dask_ferris.as_completed({"x": 1, "y": (sum, ["x", 2])}, ["y", "x"]))
-        [('x', 1), ('y', 3)]
-    """
-    work = _read("as_completed", args, options)
-    run = Run(_begin(work, hands_over=True), None)
-    return Completed(run, work.names)
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is to be run.
-
-    Attributes:
-        dsk: The graph.
-        keys: Its keys, flat unless `get` was called with nested ones.
-        names: What each of the keys is called, flat; nothing for one that occurred before.
-        answer: Makes the result of the values of the keys.
-        options: How it is to be run.
-    """
-
-    dsk: Any
-    keys: Any
-    names: list[Any]
-    answer: Callable[[Any], Any]
-    options: _options.Options
-
-
-def _begin(work: _Work, *, hands_over: bool) -> Begun:
-    graph, assigned = _governed.assign(work.dsk, work.options)
-    return _governed.begin(graph, work.keys, assigned, work.options, hands_over=hands_over)
-
-
-def _read(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> _Work:
-    if Callback.active:
-        warn(f"callbacks of Dask are not called for runs that were begun with {name}")
-    if _is_graph(args):
-        dsk, keys = args
-        given = _options.resolve_strictly(name, options)
-        return _Work(dsk, keys, _once(keys), _as_it_is, given)
-    layout = {word: options.pop(word) for word in ("traverse", "optimize_graph") if word in options}
-    given = _options.resolve_strictly(name, options, *layout)
-    return _read_collections(name, args, given, **layout)
-
-
-def _is_graph(args: tuple[Any, ...]) -> bool:
-    """Return whether the arguments are a graph and keys."""
-    if len(args) != 2 or is_dask_collection(args[1]):  # noqa: PLR2004
-        return False
-    is_expression = hasattr(args[0], "__dask_graph__") and not is_dask_collection(args[0])
-    return is_expression or isinstance(args[0], Mapping) and not isinstance(args[1], Mapping)
-
-
-def _once(keys: Any) -> list[list[Any]]:
-    seen: set[Any] = set()
-    names: list[list[Any]] = []
-    for key in flatten([keys], container=list):
-        names.append([] if key in seen else [key])
-        seen.add(key)
-    return names
-
-
-def _as_it_is(values: Any) -> Any:
-    return values
-
-
-def _read_collections(
-    name: str,
-    args: tuple[Any, ...],
-    options: _options.Options,
-    traverse: bool = True,  # noqa: FBT001, FBT002  as for dask.compute
-    optimize_graph: bool = True,  # noqa: FBT001, FBT002
-) -> _Work:
-    """As `dask.compute` does, up to the call of the scheduler."""
-    from dask._expr import FinalizeCompute  # noqa: PLC0415  as Dask does
-
-    is_stream = name == "as_completed"
-    if is_stream and (others := [arg for arg in args if not is_dask_collection(arg)]):
-        msg = f"as_completed takes collections of Dask, or a graph and keys, not {others[0]!r}"
-        raise TypeError(msg)
-    collections, repack = unpack_collections(*args, traverse=traverse and not is_stream)
-    if not collections:
-        return _Work({}, [], [], lambda _: args, options)
-    expression = FinalizeCompute(collections_to_expr(collections, optimize_graph)).optimize()
-    keys = list(flatten(expression.__dask_keys__()))
-    names: list[list[Any]] = [[] for _ in keys]
-    if is_stream:
-        # Equal collections are computed once.
-        for place, position in enumerate(repack(range(len(keys)))):
-            names[position].append(place)
-    return _Work(expression, keys, names, repack, options)
+    work = _work.read("start", args, options)
+    return Run(_work.begin(work, hands_over=False), work.answer)

@@ -532,15 +532,15 @@ def outcome(function, *args):
 
 
 @pytest.mark.parametrize("value", LOOKALIKES.values(), ids=LOOKALIKES)
-def test_a_persisted_value_means_what_dask_says(get, value):
-    """Persisting puts the bare value into a graph, where Dask takes what looks like a node for one; so do we."""
+def test_a_value_persisted_by_dask_means_what_dask_says(get, value):
+    """Dask puts the bare value into a graph, where it takes what looks like a node for one; so do we."""
     other = delayed(inc)(6, dask_key_name="other")
 
     def alone(get):
-        return delayed(lambda: value)(dask_key_name="kept").persist(scheduler=get).compute(scheduler=get)
+        return delayed(lambda: value)(dask_key_name="kept").persist(scheduler=get_sync).compute(scheduler=get)
 
     def beside(get):
-        kept = delayed(lambda: value)(dask_key_name="kept").persist(scheduler=get)
+        kept = delayed(lambda: value)(dask_key_name="kept").persist(scheduler=get_sync)
         return dask.compute(delayed(same)(kept), other, scheduler=get)
 
     for compute in (alone, beside):

@@ -49,6 +49,7 @@ struct Budget {
     /// The bytes of the values that live, by task.
     sizes: Vec<u64>,
     live: u64,
+    most_live: u64,
     is_root: Vec<bool>,
     n_roots_running: u64,
     /// Roots that have ended, and the bytes of their values.
@@ -79,6 +80,7 @@ impl Backlog {
             limit,
             sizes: vec![0; n_tasks],
             live: 0,
+            most_live: 0,
             is_root: vec![false; n_tasks],
             n_roots_running: 0,
             n_roots_ended: 0,
@@ -87,9 +89,9 @@ impl Backlog {
         });
     }
 
-    /// True when sizes of values are asked for.
-    pub fn is_limited(&self) -> bool {
-        self.budget.is_some()
+    /// The most bytes that values took at a time; none when there is no limit, and sizes are not asked for.
+    pub fn most_live(&self) -> Option<u64> {
+        self.budget.as_ref().map(|budget| budget.most_live)
     }
 
     /// Tasks that were taken and have neither ended nor rest.
@@ -165,6 +167,7 @@ impl Backlog {
         if let Some(budget) = &mut self.budget {
             budget.sizes[task as usize] = bytes;
             budget.live += bytes;
+            budget.most_live = budget.most_live.max(budget.live);
             if budget.is_root[task as usize] {
                 budget.n_roots_ended += 1;
                 budget.root_bytes += bytes;
@@ -205,12 +208,16 @@ impl Backlog {
 mod tests {
     use super::*;
 
-    const LOW: fn() -> Priority = || Priority::new(0.0, 0.0);
+    fn low() -> Priority {
+        Priority::new(0.0, 0.0)
+    }
 
     /// A backlog with one lane and these roots at the normal level.
     fn backlog(roots: &[u32]) -> Backlog {
         let mut backlog = Backlog::new(1, 0);
-        roots.iter().for_each(|&root| backlog.add_root(0, Priority::NORMAL, 0, root));
+        for &root in roots {
+            backlog.add_root(0, Priority::NORMAL, 0, root);
+        }
         backlog
     }
 
@@ -227,7 +234,7 @@ mod tests {
     fn a_root_of_a_higher_level_goes_first() {
         let mut backlog = Backlog::new(1, 0);
         backlog.add_root(0, Priority::NORMAL, 0, 0);
-        backlog.add(0, LOW(), 0, 1);
+        backlog.add(0, low(), 0, 1);
         assert_eq!((Some(0), Some(1), None), (backlog.take(0), backlog.take(0), backlog.take(0)));
     }
 
@@ -267,7 +274,7 @@ mod tests {
     #[test]
     fn what_has_waited_long_rises() {
         let mut backlog = Backlog::new(1, 10);
-        backlog.add_root(0, LOW(), 0, 0);
+        backlog.add_root(0, low(), 0, 0);
         backlog.add_root(0, Priority::NORMAL, 9, 1);
         assert_eq!(Some(Priority::NORMAL), backlog.offer(0, 12));
         assert_eq!((Some(0), Some(1)), (backlog.take(0), backlog.take(0)));
@@ -277,7 +284,9 @@ mod tests {
     fn roots_are_held_back_while_values_take_more_than_the_limit() {
         let mut backlog = Backlog::new(1, 0);
         backlog.limit_memory(10, 4);
-        [0, 1, 2].map(|root| backlog.add_root(0, Priority::NORMAL, 0, root));
+        for root in 0..3 {
+            backlog.add_root(0, Priority::NORMAL, 0, root);
+        }
         assert_eq!(Some(0), backlog.take(0));
         assert_eq!(Some(1), backlog.take(0), "how large it will be is not known");
         backlog.rest(0);
@@ -290,14 +299,16 @@ mod tests {
         assert_eq!((None, None), (backlog.take(0), backlog.offer(0, 0)));
         backlog.release(0);
         backlog.release(1);
-        assert_eq!(Some(2), backlog.take(0));
+        assert_eq!((Some(2), Some(16)), (backlog.take(0), backlog.most_live()));
     }
 
     #[test]
     fn a_run_that_has_nothing_else_to_do_takes_roots() {
         let mut backlog = Backlog::new(1, 0);
         backlog.limit_memory(10, 5);
-        [0, 1, 2, 3].map(|root| backlog.add_root(0, Priority::NORMAL, 0, root));
+        for root in 0..4 {
+            backlog.add_root(0, Priority::NORMAL, 0, root);
+        }
         assert_eq!(Some(0), backlog.take(0));
         backlog.rest(0);
         backlog.hold(0, 20);

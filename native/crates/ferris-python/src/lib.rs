@@ -86,9 +86,9 @@ mod _native {
     #[pymodule_export]
     use super::office::finish_executors;
     #[pymodule_export]
-    use super::pool::{close_pool, forget_pool, serve, statistics};
-    #[pymodule_export]
     use super::persist::persist;
+    #[pymodule_export]
+    use super::pool::{close_pool, forget_pool, serve, statistics};
     #[pymodule_export]
     use super::session::is_at_work;
     #[pymodule_export]

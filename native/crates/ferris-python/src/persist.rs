@@ -24,5 +24,5 @@ pub fn persist<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let persist = collections.py().import("dask_ferris._persist")?.getattr("persist")?;
     let args = PyTuple::new(collections.py(), [collections])?;
-    call::call_with(&persist, &args, kwargs.map(|kwargs| kwargs.as_any()))
+    call::call_with(&persist, &args, kwargs.map(Bound::as_any))
 }

@@ -274,7 +274,7 @@ impl Governed {
 
     /// The bytes that a value takes, where that matters.
     fn size_of(&self, value: &Bound<'_, PyAny>) -> u64 {
-        if !self.backlog().is_limited() {
+        if self.backlog().most_live().is_none() {
             return 0;
         }
         let size_of = || value.py().import("dask.sizeof")?.getattr("sizeof");
@@ -442,4 +442,3 @@ fn overdue(deadline: Deadline) -> PyErr {
 fn value_of(py: Python<'_>, error: PyErr) -> Owned {
     Owned::from_bound(error.into_value(py).into_bound(py).into_any())
 }
-
