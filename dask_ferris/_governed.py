@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -229,15 +228,11 @@ def _executor_for(options: Options) -> Executor:
         return _new_executor(options.num_workers)
     config = _options.executor_config()
     kind = (options.num_workers, repr(config))  # by its fields
-    with _lock:
-        if kind not in _shared:
-            _shared[kind] = _new_executor(options.num_workers)
-        return _shared[kind]
+    # No lock, which a fork might find taken; of two that were made at once one has no threads yet, and goes.
+    return _shared.get(kind) or _shared.setdefault(kind, _new_executor(options.num_workers))
 
 
 _shared: dict[tuple[int, str], Executor] = {}
-
-_lock = threading.Lock()
 
 
 def _new_executor(num_workers: int) -> Executor:

@@ -253,6 +253,23 @@ impl<T> Queue<T> {
         if entry.generation == place.generation { self.take(place.index) } else { None }
     }
 
+    /// Takes the tasks of a room that are meant.
+    pub fn remove_from(&mut self, room: u32, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
+        let Room { normal, others, .. } = &self.rooms[room as usize];
+        let mut meant = Vec::new();
+        for list in others.values().chain([normal]) {
+            let mut next = list.head;
+            while next != NONE {
+                let entry = &self.entries[next as usize];
+                if entry.item.as_ref().is_some_and(&is_meant) {
+                    meant.push(next);
+                }
+                next = entry.next;
+            }
+        }
+        meant.into_iter().filter_map(|index| self.take(index)).collect()
+    }
+
     /// Takes every task.
     pub fn drain(&mut self) -> Vec<T> {
         let mut all = Vec::with_capacity(self.len);

@@ -307,7 +307,7 @@ impl Office {
     }
 
     /// A run is over; what waits of it, `is_of_it` says, is forgotten.
-    pub fn end_run(&self, is_of_it: impl Fn(&Step) -> bool) {
+    pub fn end_run(&self, groups: &[Group], is_of_it: impl Fn(&Step) -> bool) {
         if self.check_fork().is_err() {
             return;
         }
@@ -316,7 +316,7 @@ impl Office {
         for _ in &left {
             self.crew.forget_pending();
         }
-        self.crew.end_run();
+        drop(self.crew.end_run(groups, is_left));
     }
 
     /// Waits until there is room in the queue; a worker, on which that may depend, works instead.

@@ -388,7 +388,7 @@ impl<T> Crew<T> {
         if state.phase == Phase::Broken || state.is_cancelled {
             return Err((state.phase, item));
         }
-        let room = if group == NO_RESOURCES { state.guests } else { state.contests[group as usize].room };
+        let room = Self::room_of_tickets(&state, group);
         state.queue.push(room, priority, self.time(), item);
         Ok(self.rouse(&mut state))
     }
@@ -418,11 +418,24 @@ impl<T> Crew<T> {
         Ok(())
     }
 
-    /// A run has ended: no task of it is added any more.
-    pub fn end_run(&self) {
+    /// A run has ended: no ticket of it is added any more.  Those that wait, `is_of_it` says, are handed over; they are
+    /// looked for in the groups of the run.
+    pub fn end_run(&self, groups: &[Group], is_of_it: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = lock(&self.state);
+        let mut tickets = Vec::new();
+        for &group in groups {
+            let room = Self::room_of_tickets(&state, group);
+            tickets.extend(state.queue.remove_from(room, &is_of_it));
+        }
         state.n_runs -= 1;
+        self.let_in(&mut state);
+        self.call_one(&mut state); // for a task that waited behind them for the same resource
         self.let_go_when_done(&state);
+        tickets
+    }
+
+    fn room_of_tickets(state: &State<T>, group: Group) -> u32 {
+        if group == NO_RESOURCES { state.guests } else { state.contests[group as usize].room }
     }
 
     /// Accepts a task once more, whose attempt is not over yet, to be admitted later.
@@ -664,6 +677,20 @@ mod tests {
             next = crew.next(seat, turn.group);
         }
         assert_eq!(vec![12, 0, 10, 1, 20, 2, 11, 3, 21], order);
+    }
+
+    #[test]
+    fn the_tickets_of_a_run_go_with_it() {
+        let crew = crew(1, &[9.0]);
+        let group = crew.group(&vec![(0, 9.0)]);
+        assert_eq!(Ok(()), crew.begin_run(true));
+        for (group, priority) in [(NO_RESOURCES, 1.0), (NO_RESOURCES, 2.0), (group, 1.0), (NO_RESOURCES, 1.0)] {
+            let number = crew.snapshot().n_queued as u32;
+            assert!(crew.follow(group, Priority::new(priority, 0.0), number).is_ok());
+        }
+        let mut tickets = crew.end_run(&[NO_RESOURCES, group], |&ticket| ticket < 3);
+        tickets.sort_unstable();
+        assert_eq!((vec![0, 1, 2], 1), (tickets, crew.snapshot().n_queued));
     }
 
     #[test]

@@ -5,10 +5,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Governed, Terms};
 use crate::compile::compile;
-use crate::error;
+use crate::error::{self, InternalError};
 use crate::executor::Executor;
 use crate::pool;
 use crate::request::{Request, Shape};
@@ -23,6 +24,7 @@ pub struct GovernedRun {
     /// Where each target is among the keys, when they are handed over one by one.
     places: HashMap<u32, Vec<usize>>,
     generation: usize,
+    is_concluded: AtomicBool,
 }
 
 /// Begin a run of a graph for its keys on the threads of an executor, its tasks under policies.
@@ -42,7 +44,8 @@ pub fn begin_run(
     let run = Arc::new(Governed::new(py, executor.get(), compiled, terms)?);
     run.office.begin_run(py)?;
     run.begin(py);
-    Ok(GovernedRun { run, shape: request.into_shape(), targets, places, generation: pool::generation() })
+    let (generation, is_concluded) = (pool::generation(), AtomicBool::new(false));
+    Ok(GovernedRun { run, shape: request.into_shape(), targets, places, generation, is_concluded })
 }
 
 /// The places of each target.
@@ -61,6 +64,7 @@ impl GovernedRun {
     /// To be called once, by whoever asked for the run.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         self.run.wait_for_end(py, self.generation);
+        self.is_concluded.store(true, Ordering::Relaxed);
         self.run.conclude(py);
         let failure = self.run.news().failure.take();
         failure.map_or(Ok(()), Err)
@@ -115,6 +119,18 @@ impl GovernedRun {
         };
         patience.end(py);
         Ok(taken?.map(|target| (self.places[&target].clone(), self.hand_over(py, target))))
+    }
+}
+
+impl Drop for GovernedRun {
+    /// A run that nobody could wait for, as a signal came in between.
+    fn drop(&mut self) {
+        if !*self.is_concluded.get_mut() {
+            Python::attach(|py| {
+                self.run.fail(InternalError::new_err("the run was given up before it was waited for"));
+                self.run.conclude(py);
+            });
+        }
     }
 }
 

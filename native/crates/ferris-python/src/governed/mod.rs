@@ -414,7 +414,7 @@ impl Governed {
 
     /// Accounts for the end of the whole run.
     fn conclude(&self, py: Python<'_>) {
-        self.office.end_run(|step| step.is_of(self));
+        self.office.end_run(&self.lanes, |step| step.is_of(self));
         self.job.blas.close(py);
     }
 }
