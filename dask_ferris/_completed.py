@@ -1,5 +1,8 @@
 """Results of a run as they come."""
 
+# ruff: noqa: SLF001  a run and what is taken of it are one thing in two classes
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections import deque
@@ -26,21 +29,25 @@ class Completed(Iterator[tuple[Any, Any]]):
         self._run = run
         self._names = names
         self._taken: deque[tuple[Any, Any]] = deque()
+        self._is_closed = False
 
     def __next__(self) -> tuple[Any, Any]:
         """Wait for the next value.
 
         Raises:
-            CancelledError: This was closed.
+            StopIteration: There is none any more, or this was closed.
+            BrokenPoolError: The process is a fork of the one that has begun the run.
             Exception: Whatever the run has failed with, once everything was yielded that had its value before.
         """
+        if self._is_closed:
+            raise StopIteration
         if not self._taken:
             self._take()
         return self._taken.popleft()
 
     def _take(self) -> None:
         try:
-            taken = self._run._handle.take()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            taken = self._run._take()
         except BaseException:
             self.close()  # who was interrupted takes no more
             raise
@@ -52,8 +59,11 @@ class Completed(Iterator[tuple[Any, Any]]):
 
     def close(self) -> None:
         """Cancel what has not begun, and drop what was not yielded."""
+        self._is_closed = True
         self._taken.clear()
         self._run.cancel()
+        while not self._run._is_forked() and self._run._take():
+            pass
 
     def __enter__(self) -> Self:
         """Return this."""
@@ -66,11 +76,11 @@ class Completed(Iterator[tuple[Any, Any]]):
     def __del__(self) -> None:
         """Cancel what has not begun."""
         if hasattr(self, "_run"):
-            self._run.cancel()
+            self.close()
 
 
 def as_completed(*args: Any, **options: Any) -> Completed:
-    """Begin a run and yield its values as they come; `as_completed(*collections)` or `as_completed(dsk, keys)`.
+    """Begin a run and yield its values as they come; ``as_completed(*collections)`` or ``as_completed(dsk, keys)``.
 
     A value is dropped here once it was yielded, and its memory is free when no task and nobody else needs it.
 
@@ -79,7 +89,7 @@ def as_completed(*args: Any, **options: Any) -> Completed:
         **options: As for `start`.
 
     Returns:
-        An iterator over pairs: the place of a collection among the arguments and its value, or a key and its value.
+        An iterator over pairs of the place of a collection among the arguments, or of a key, and its value.
         Each key is there once.
 
     Raises:

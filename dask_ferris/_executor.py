@@ -22,6 +22,7 @@ from dask_ferris._batch import as_call, attempt, outcomes_of
 from dask_ferris._future import Future
 from dask_ferris._memory import MemoryGate, process_memory
 from dask_ferris._options import executor_config
+from dask_ferris._persist import persist
 from dask_ferris._policy import NOT_GIVEN, Policy, Words, as_amounts, as_two_floats, is_testing
 from dask_ferris._pool import HOOKS_ARE_SET
 from dask_ferris._results import Chunk, Results, collect, collect_ahead
@@ -36,7 +37,7 @@ from dask_ferris._team import Team
 from dask_ferris.exceptions import PolicyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["Executor", "ExecutorStatistics", "Finished"]
 
@@ -364,6 +365,18 @@ class Executor(_native.Executor, concurrent.futures.ThreadPoolExecutor):
             msg = f"a run on an executor has its threads; pool={options['pool']!r} can not be honoured"
             raise PolicyError(msg)
         return _native.get(dsk, keys, **{**options, "pool": self})
+
+    def persist(self, collections: Sequence[Any], **kwargs: Any) -> list[Any]:
+        """Persist collections on the threads of this executor: what ``dask.persist(..., scheduler=executor)`` calls.
+
+        Args:
+            collections: Collections of Dask.
+            **kwargs: What was given to `dask.persist`.
+
+        Returns:
+            The collections, backed by values, which are never taken for tasks.
+        """
+        return persist(self, collections, **kwargs)
 
     def _words(self, policy: Policy) -> Words:
         """Return a policy as the native half knows it."""

@@ -46,11 +46,14 @@ def read(dsk: object, options: Options | None) -> tuple[dict[Any, Any], Assigned
 
 def assign(dsk: object, options: Options) -> tuple[dict[Any, Any], Assigned]:
     """Return a graph as a dict, and the policies of its tasks; as `read`, of a run that is governed in any case."""
-    graph, notes = _graph.read(dsk)
-    assigned = _assign.assign(graph, notes, _words(options), _resources(options))
     if options.is_watched:
-        _refuse_or_warn(options, assigned)
-    return graph, assigned
+        msg = (
+            "runs that go on by themselves have no cache, rerun_exceptions_locally and pool of others; "
+            "one of them was given, or is set in Dask's config"
+        )
+        raise PolicyError(msg)
+    graph, notes = _graph.read(dsk)
+    return graph, _assign.assign(graph, notes, _words(options), _resources(options))
 
 
 def _resources(options: Options | None) -> Collection[str]:
@@ -177,7 +180,7 @@ class Terms:
     compare: Callable[..., object] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Begun:
     """A run that has begun.
 
@@ -194,6 +197,7 @@ class Begun:
     assigned: Assigned
     report: Report | None
     since: float
+    _told: RunReport | None = None
 
     def finish(self) -> None:
         """Wait for the end, deliver the report, and raise what the run has failed with; to be called once."""
@@ -212,11 +216,13 @@ class Begun:
             deliver(self.report, self.tell())
 
     def tell(self) -> RunReport:
-        """Return what became of the tasks, up to now."""
-        told, seconds = self.handle.told(), time.monotonic() - self.since
-        words = self.assigned.honoured(told.pop("numbers"))
-        merged = {key: tuple(map(dict, asked)) for key, asked in self.assigned.merged.items()}
-        return RunReport(seconds=seconds, honoured=words, merged=merged, **told)
+        """Return what became of the tasks of a run that is over."""
+        if self._told is None:
+            told, seconds = self.handle.told(), time.monotonic() - self.since
+            words = self.assigned.honoured(told.pop("numbers"))
+            merged = {key: tuple(map(dict, asked)) for key, asked in self.assigned.merged.items()}
+            self._told = RunReport(seconds=seconds, honoured=words, merged=merged, **told)
+        return self._told
 
 
 def _executor_for(options: Options) -> Executor:

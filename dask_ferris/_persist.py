@@ -7,28 +7,27 @@ from typing import TYPE_CHECKING, Any
 import dask
 from dask._task_spec import DataNode
 
-from dask_ferris import _native
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["persist"]
 
 
-def persist(collections: Sequence[Any], **kwargs: Any) -> list[Any]:
+def persist(get: Callable[..., Any], collections: Sequence[Any], **kwargs: Any) -> list[Any]:
     """Persist collections; `dask.persist` hands over to this.
 
     Args:
+        get: What computes them.
         collections: Collections of Dask.
         **kwargs: What was given to `dask.persist`.
     """
-    return list(dask.persist(*collections, traverse=False, scheduler=_get_data, **kwargs))
 
+    def get_data(dsk: object, keys: list[Any], **options: Any) -> list[Any]:
+        """Return the values of keys as they can stand in a graph."""
+        named = zip(keys, get(dsk, keys, **options), strict=True)
+        return [DataNode(key, value) if _is_ambiguous(value) else value for key, value in named]
 
-def _get_data(dsk: object, keys: list[Any], **options: Any) -> list[Any]:
-    """Return the values of keys as they can stand in a graph."""
-    values = _native.get(dsk, keys, **options)
-    return [DataNode(key, value) if _is_ambiguous(value) else value for key, value in zip(keys, values, strict=True)]
+    return list(dask.persist(*collections, traverse=False, scheduler=get_data, **kwargs))
 
 
 def _is_ambiguous(value: Any) -> bool:

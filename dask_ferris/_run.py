@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_ferris import _work
 from dask_ferris._future import Future
-from dask_ferris.exceptions import PoolClosedError
+from dask_ferris.exceptions import BrokenPoolError, PoolClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,7 @@ class Run:
         self._answer = answer
         self._future: Future[Any] = Future()
         self._report: RunReport | None = None
+        self._process = os.getpid()
         try:
             threading.Thread(target=self._finish, name="ferris-run-end").start()
         except BaseException as error:
@@ -77,9 +79,11 @@ class Run:
 
         Raises:
             TimeoutError: The run was not over in time; it goes on.
-            CancelledError: The run was cancelled.
+            concurrent.futures.CancelledError: The run was cancelled.
+            BrokenPoolError: The process is a fork of the one that has begun the run.
             Exception: Whatever the run has failed with.
         """
+        self._check_fork()
         return self._future.result(timeout)
 
     def cancel(self) -> bool:
@@ -91,8 +95,8 @@ class Run:
         return self._handle.stop(CancelledError("the run was cancelled"))
 
     def done(self) -> bool:
-        """Return whether the run is over: finished, failed or cancelled."""
-        return self._handle.is_over()
+        """Return whether the run is over: finished, failed or cancelled, or left behind by a fork."""
+        return self._handle.is_over() or self._is_forked()
 
     def progress(self) -> Progress:
         """Return how far the run is."""
@@ -101,9 +105,22 @@ class Run:
     @property
     def report(self) -> RunReport | None:
         """What became of the tasks; None before the run is over."""
-        if self.done():
+        if self.done() and not self._is_forked():
             self._future.exception()  # for the end of the end
         return self._report
+
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
+
+    def _check_fork(self) -> None:
+        if self._is_forked():
+            msg = "the process was forked: the run goes on in the process that has begun it, not in the child"
+            raise BrokenPoolError(msg)
+
+    def _take(self) -> tuple[list[int], Any] | None:
+        """Wait for a key that has its value, as the native run does; a part of `as_completed`."""
+        self._check_fork()
+        return self._handle.take()
 
     def _finish(self) -> None:
         begun, self._begun = self._begun, None
@@ -120,7 +137,7 @@ class Run:
 
 
 def start(*args: Any, **options: Any) -> Run:
-    """Begin a run and return at once; `start(*collections, **options)` or `start(dsk, keys, **options)`.
+    """Begin a run and return at once; ``start(*collections, **options)`` or ``start(dsk, keys, **options)``.
 
     Args:
         *args: Collections of Dask, also within lists, tuples, dicts and sets, as for `dask.compute`; or a graph, and

@@ -62,8 +62,18 @@ def _is_graph(args: tuple[Any, ...]) -> bool:
     """Return whether the arguments are a graph and keys."""
     if len(args) != 2 or is_dask_collection(args[1]):  # noqa: PLR2004
         return False
-    is_expression = hasattr(args[0], "__dask_graph__") and not is_dask_collection(args[0])
-    return is_expression or (isinstance(args[0], Mapping) and not isinstance(args[1], Mapping))
+    graph, keys = args
+    if not isinstance(graph, Mapping):
+        return hasattr(graph, "__dask_graph__") and not is_dask_collection(graph)
+    # What is no key of it may stand beside a dict of collections.
+    return isinstance(keys, list) or _is_key_of(graph, keys) or not any(map(is_dask_collection, graph.values()))
+
+
+def _is_key_of(graph: Mapping[Any, Any], key: Any) -> bool:
+    try:
+        return key in graph
+    except TypeError:
+        return False
 
 
 def _once(keys: Any) -> list[list[Any]]:

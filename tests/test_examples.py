@@ -75,6 +75,21 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
             r"strict:     the annotation of key 'far' can not be honoured: workers is for clusters",
         ],
     ),
+    "runs.py": (
+        [],
+        [
+            r"start:        something else is done here, then the sum is 285",
+            r"progress:     1 of 2 tasks done, 1 running",
+            r"cancel:       True, the run was cancelled",
+            r"as completed: quick, slow",
+            r"one by one:   1000000 is the sum of all blocks",
+            r"stop early:   49 is a square beyond 40",
+            r"executor:     big 0, small, big 1, big 2",
+            r"peak:         at most [1-9] MB at a time, of 20 MB in all",
+            r"limit:        the mean is 9\.5, as without",
+            r"too small:    the sum is 28, with 8 MB",
+        ],
+    ),
     "flights.py": (
         ["--rows", "1000"],
         [

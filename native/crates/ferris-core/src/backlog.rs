@@ -17,8 +17,8 @@
 //! # Memory
 //!
 //! With a limit, roots may be taken only while the values that live, and those expected of the roots that run, take no more
-//! than it.  When that leaves nothing to do, the run is *stalled*: what lives is needed by tasks that need more roots, so
-//! roots are taken all the same, until one of the tasks that wait for them is ready.
+//! than it.  When that leaves nothing to do, and nobody has values to take, the run is *stalled*: what lives is needed by
+//! tasks that need more roots, so roots are taken all the same, until one of the tasks that wait for them is ready.
 
 use crate::queue::{End, Nanos, Priority, Queue};
 
@@ -32,6 +32,8 @@ pub struct Backlog {
     n_running: usize,
     /// Tasks that are no roots, and wait.
     n_made: usize,
+    /// Values that are to be taken by whoever asked for them.
+    n_untaken: usize,
     budget: Option<Budget>,
 }
 
@@ -71,7 +73,7 @@ impl Backlog {
         let mut queue = Queue::default();
         let lane = |_| Lane { roots: queue.add_room(), made: queue.add_room(), tickets: Vec::new() };
         let lanes = (0..n_lanes).map(lane).collect();
-        Self { queue, lanes, aging, n_running: 0, n_made: 0, budget: None }
+        Self { queue, lanes, aging, n_running: 0, n_made: 0, n_untaken: 0, budget: None }
     }
 
     /// Holds roots back while the values of `n_tasks` tasks take more than `limit` bytes.
@@ -175,6 +177,16 @@ impl Backlog {
         }
     }
 
+    /// A value waits to be taken by whoever asked for it, who may have others dropped then.
+    pub fn hand_out(&mut self) {
+        self.n_untaken += 1;
+    }
+
+    /// A value was taken that had been handed out.
+    pub fn taken(&mut self) {
+        self.n_untaken -= 1;
+    }
+
     /// The value of a task lives no longer.
     pub fn release(&mut self, task: u32) {
         if let Some(budget) = &mut self.budget {
@@ -196,7 +208,7 @@ impl Backlog {
     }
 
     fn may_begin_roots(&mut self) -> bool {
-        let is_idle = self.n_running == 0 && self.n_made == 0;
+        let is_idle = self.n_running == 0 && self.n_made == 0 && self.n_untaken == 0;
         let Some(budget) = &mut self.budget else { return true };
         let has_room = budget.has_room();
         budget.is_stalled = !has_room && (budget.is_stalled || is_idle);
@@ -300,6 +312,22 @@ mod tests {
         backlog.release(0);
         backlog.release(1);
         assert_eq!((Some(2), Some(16)), (backlog.take(0), backlog.most_live()));
+    }
+
+    #[test]
+    fn a_run_whose_values_are_to_be_taken_waits_for_that() {
+        let mut backlog = Backlog::new(1, 0);
+        backlog.limit_memory(10, 2);
+        backlog.add_root(0, Priority::NORMAL, 0, 0);
+        backlog.add_root(0, Priority::NORMAL, 0, 1);
+        assert_eq!(Some(0), backlog.take(0));
+        backlog.hold(0, 20);
+        backlog.rest(0);
+        backlog.hand_out();
+        assert_eq!(None, backlog.offer(0, 0));
+        backlog.taken();
+        backlog.release(0);
+        assert_eq!(Some(1), backlog.take(0));
     }
 
     #[test]

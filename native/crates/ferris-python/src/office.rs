@@ -626,7 +626,8 @@ impl Office {
         if let Some(task) = future.get().task()
             && let Some(step) = task.step()
         {
-            step.finish(future.py(), Err(self.closed(Phase::Closing)), task.n_attempts());
+            let error = PoolClosedError::new_err("the executor was shut down before the run was over");
+            step.finish(future.py(), Err(error), task.n_attempts());
         }
     }
 

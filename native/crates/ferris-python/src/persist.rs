@@ -22,7 +22,9 @@ pub fn persist<'py>(
     collections: &Bound<'py, PyAny>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let persist = collections.py().import("dask_ferris._persist")?.getattr("persist")?;
-    let args = PyTuple::new(collections.py(), [collections])?;
+    let py = collections.py();
+    let persist = py.import("dask_ferris._persist")?.getattr("persist")?;
+    let get = py.import("dask_ferris._native")?.getattr("get")?;
+    let args = PyTuple::new(py, [&get, collections])?;
     call::call_with(&persist, &args, kwargs.map(Bound::as_any))
 }

@@ -139,6 +139,7 @@ impl GovernedRun {
         // SAFETY: the thread is attached, and a target that has finished has a value until it is handed over.
         let value = unsafe { error::borrow(py, self.run.graph.payload(target).value.get()) };
         self.run.graph.hand_over::<Shared>(target, |index, payload| self.run.release(py, index, payload));
+        self.run.backlog().taken();
         self.run.offer(py);
         value
     }

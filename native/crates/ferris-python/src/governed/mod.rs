@@ -110,6 +110,7 @@ impl Governed {
         }
         let known: HashSet<u32> = targets.iter().copied().filter(|&task| graph.is_known(task)).collect();
         let finished = if terms.hands_over { known.into_iter().collect() } else { VecDeque::new() };
+        finished.iter().for_each(|_| backlog.hand_out());
         Ok(Self {
             job: Job::new(py, program, terms.limits_blas, terms.compare)?,
             policies,
@@ -230,6 +231,9 @@ impl Governed {
         let is_last = self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1;
         if !is_last && !self.hands_over {
             return;
+        }
+        if self.hands_over {
+            self.backlog().hand_out();
         }
         let mut news = self.news();
         if self.hands_over {
