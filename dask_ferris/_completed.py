@@ -15,6 +15,8 @@ from dask_ferris._run import Run
 if TYPE_CHECKING:
     from typing import Self
 
+    from dask_ferris import _native
+
 __all__ = ["Completed", "as_completed"]
 
 
@@ -24,9 +26,10 @@ class Completed(Iterator[tuple[Any, Any]]):
     The run is cancelled when this is closed, left as a context manager, or no longer there.
     """
 
-    def __init__(self, run: Run, names: list[Any]) -> None:
-        """Take a run that hands over, and what the places of its keys are called."""
+    def __init__(self, run: Run, handle: _native.GovernedRun, names: list[Any]) -> None:
+        """Take a run that hands over, with its native part, and what the places of its keys are called."""
         self._run = run
+        self._handle = handle
         self._names = names
         self._taken: deque[tuple[Any, Any]] = deque()
         self._is_closed = False
@@ -47,7 +50,8 @@ class Completed(Iterator[tuple[Any, Any]]):
 
     def _take(self) -> None:
         try:
-            taken = self._run._take()
+            self._run._check_fork()
+            taken = self._handle.take()
         except BaseException:
             self.close()  # who was interrupted takes no more
             raise
@@ -62,7 +66,7 @@ class Completed(Iterator[tuple[Any, Any]]):
         self._is_closed = True
         self._taken.clear()
         self._run.cancel()
-        while not self._run._is_forked() and self._run._take():
+        while not self._run._is_forked() and self._handle.take():
             pass
 
     def __enter__(self) -> Self:
@@ -102,5 +106,5 @@ def as_completed(*args: Any, **options: Any) -> Completed:
         [('x', 1), ('y', 3)]
     """
     work = _work.read("as_completed", args, options)
-    run = Run(_work.begin(work, hands_over=True), None)
-    return Completed(run, work.names)
+    begun = _work.begin(work, hands_over=True)
+    return Completed(Run(begun, None), begun.handle, work.names)

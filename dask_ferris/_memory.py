@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,19 @@ def as_bytes(where: str, value: object) -> int:
         TypeError: It is neither.
         ValueError: It is not a number of bytes, or negative.
     """
-    number = dask.utils.parse_bytes(value) if isinstance(value, str) else int(as_real(where, value))
+    number = _parse(where, value) if isinstance(value, str) else int(as_real(where, value))
     if number < 0:
         msg = f"{where} must be at least 0, not {value!r}"
         raise ValueError(msg)
-    return number
+    return min(number, sys.maxsize)  # there is no more memory
+
+
+def _parse(where: str, text: str) -> int:
+    try:
+        return dask.utils.parse_bytes(text if any(map(str.isdigit, text)) else f"no number: {text}")
+    except ValueError as error:
+        msg = f"{where} must be a number of bytes, or a text like '4 GB', not {text!r}"
+        raise ValueError(msg) from error
 
 
 class MemoryGate:

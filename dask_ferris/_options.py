@@ -185,6 +185,9 @@ def resolve_strictly(name: str, given: Mapping[str, Any], *also: str) -> Options
     for word in given.keys() - allowed - _UNAVAILABLE:
         msg = f"{name}() got an unexpected keyword {word!r}; allowed are {', '.join(sorted(allowed.union(also)))}"
         raise TypeError(msg)
+    if given.get("pool") is not None and given.get("num_workers") is not None:
+        msg = f"num_workers={given['num_workers']!r} can not be honoured: the number of workers is that of the pool"
+        raise PolicyError(msg)
     return resolve(given)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dask
-from dask._task_spec import DataNode
+from dask._task_spec import DataNode, GraphNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def persist(get: Callable[..., Any], collections: Sequence[Any], **kwargs: Any) 
 
 def _is_ambiguous(value: Any) -> bool:
     """Return whether a value in a graph may be taken for a task, for keys or for a key."""
-    if isinstance(value, (tuple, list, dict, set, frozenset)):
+    if isinstance(value, (tuple, list, dict, set, frozenset, GraphNode)):
         return True
     try:
         hash(value)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_ferris import _work
+from dask_ferris._arguments import as_limit
 from dask_ferris._future import Future
 from dask_ferris.exceptions import BrokenPoolError, PoolClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dask_ferris import _native
     from dask_ferris._governed import Begun
     from dask_ferris._report import RunReport
 
@@ -46,17 +48,16 @@ class Run:
 
     def __init__(self, begun: Begun, answer: Callable[[Any], Any] | None) -> None:
         """Wait for the end on a thread; `answer` makes the result of the values of the keys."""
-        self._begun: Begun | None = begun
-        self._handle = begun.handle
-        self._answer = answer
+        self._handle: _native.GovernedRun | None = begun.handle
+        self._progress = Progress(*begun.handle.count())
         self._future: Future[Any] = Future()
         self._report: RunReport | None = None
         self._process = os.getpid()
         try:
-            threading.Thread(target=self._finish, name="ferris-run-end").start()
+            threading.Thread(target=self._finish, args=(begun, answer), name="ferris-run-end").start()
         except BaseException as error:
-            self._handle.stop(CancelledError())
-            self._finish()
+            begun.handle.stop(CancelledError())
+            self._finish(begun, answer)
             if isinstance(error, RuntimeError):
                 msg = f"no thread can be started to wait for the run: {error}"
                 raise PoolClosedError(msg) from error
@@ -84,7 +85,14 @@ class Run:
             Exception: Whatever the run has failed with.
         """
         self._check_fork()
-        return self._future.result(timeout)
+        limit = as_limit("timeout", timeout)
+        handle = self._handle
+        if handle is not None and not handle.wait(limit):
+            raise TimeoutError
+        try:
+            return self._future.result()
+        finally:
+            del self, handle  # the traceback of an error has this frame, and the future the error
 
     def cancel(self) -> bool:
         """End the run: no task starts any more, and what tasks return that run already is dropped.
@@ -92,15 +100,18 @@ class Run:
         Returns:
             Whether there was something to end; False when the run was over.
         """
-        return self._handle.stop(CancelledError("the run was cancelled"))
+        handle = self._handle
+        return handle is not None and handle.stop(CancelledError("the run was cancelled"))
 
     def done(self) -> bool:
         """Return whether the run is over: finished, failed or cancelled, or left behind by a fork."""
-        return self._handle.is_over() or self._is_forked()
+        handle = self._handle
+        return handle is None or handle.is_over() or self._is_forked()
 
     def progress(self) -> Progress:
         """Return how far the run is."""
-        return Progress(*self._handle.count())
+        handle = self._handle
+        return self._progress if handle is None else Progress(*handle.count())
 
     @property
     def report(self) -> RunReport | None:
@@ -117,23 +128,30 @@ class Run:
             msg = "the process was forked: the run goes on in the process that has begun it, not in the child"
             raise BrokenPoolError(msg)
 
-    def _take(self) -> tuple[list[int], Any] | None:
-        """Wait for a key that has its value, as the native run does; a part of `as_completed`."""
-        self._check_fork()
-        return self._handle.take()
-
-    def _finish(self) -> None:
-        begun, self._begun = self._begun, None
-        assert begun is not None, "a run ends once"  # noqa: S101
+    def _finish(self, begun: Begun, answer: Callable[[Any], Any] | None) -> None:
+        """Wait for the end; `answer` makes the result of the values of the keys."""
         try:
             begun.finish()
-            self._report = begun.tell()
-            result = self._answer(begun.handle.values()) if self._answer else None
+            result = answer(begun.handle.values()) if answer else None
         except BaseException as error:  # noqa: BLE001  whoever asks for the result gets it
-            self._report = begun.tell()
-            self._future.set_exception(error)
+            self._conclude(begun)
+            self._future.set_exception(_without_our_frames(error))
         else:
+            self._conclude(begun)
             self._future.set_result(result)
+
+    def _conclude(self, begun: Begun) -> None:
+        """Keep what is told of the run, and let go of its values."""
+        self._report, self._progress = begun.tell(), Progress(*begun.handle.count())
+        self._handle = None
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """Return an error without the frames of this package above those of the task, which hold the values of the run."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dask_ferris."):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def start(*args: Any, **options: Any) -> Run:

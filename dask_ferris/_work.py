@@ -53,8 +53,9 @@ def read(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Work:
         dsk, keys = args
         given = _options.resolve_strictly(name, options)
         return Work(dsk, keys, _once(keys), _as_it_is, given)
-    layout = {word: options.pop(word) for word in ("traverse", "optimize_graph") if word in options}
-    given = _options.resolve_strictly(name, options, *layout)
+    known = ("optimize_graph",) if name == "as_completed" else ("traverse", "optimize_graph")
+    layout = {word: options.pop(word) for word in known if word in options}
+    given = _options.resolve_strictly(name, options, *known)
     return _read_collections(name, args, given, **layout)
 
 
@@ -66,7 +67,8 @@ def _is_graph(args: tuple[Any, ...]) -> bool:
     if not isinstance(graph, Mapping):
         return hasattr(graph, "__dask_graph__") and not is_dask_collection(graph)
     # What is no key of it may stand beside a dict of collections.
-    return isinstance(keys, list) or _is_key_of(graph, keys) or not any(map(is_dask_collection, graph.values()))
+    first = next(flatten([keys], container=list), None)
+    return _is_key_of(graph, first) or not any(map(is_dask_collection, graph.values()))
 
 
 def _is_key_of(graph: Mapping[Any, Any], key: Any) -> bool:

@@ -49,7 +49,7 @@ def independent(function: Callable[[], object], n_tasks: int) -> dict[Any, Any]:
     return {("task", i): Task(("task", i), function) for i in range(n_tasks)}
 
 
-def fan_in(n_leaves: int, leaf: Callable[[int], int] = inc) -> dict[Any, Any]:
+def fan_in(n_leaves: int, leaf: Callable[[int], Any] = inc) -> dict[Any, Any]:
     """Return tasks ("leaf", i), each calling `leaf(i)`, and a task "total" that adds them up."""
     leaves: dict[Any, Any] = {("leaf", i): Task(("leaf", i), leaf, i) for i in range(n_leaves)}
     return {**leaves, "total": Task("total", total, *map(TaskRef, leaves))}

@@ -684,7 +684,8 @@ mod tests {
         let crew = crew(1, &[9.0]);
         let group = crew.group(&vec![(0, 9.0)]);
         assert_eq!(Ok(()), crew.begin_run(true));
-        for (group, priority) in [(NO_RESOURCES, 1.0), (NO_RESOURCES, 2.0), (group, 1.0), (NO_RESOURCES, 1.0)] {
+        for (group, priority) in [(NO_RESOURCES, 1.0), (NO_RESOURCES, 2.0), (group, 1.0), (NO_RESOURCES, 1.0)]
+        {
             let number = crew.snapshot().n_queued as u32;
             assert!(crew.follow(group, Priority::new(priority, 0.0), number).is_ok());
         }

@@ -6,14 +6,15 @@ use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use super::{Governed, Terms};
+use super::{Governed, News, Terms};
 use crate::compile::compile;
 use crate::error::{self, InternalError};
 use crate::executor::Executor;
 use crate::pool;
 use crate::request::{Request, Shape};
-use crate::station::Patience;
+use crate::station::{self, Patience};
 
 /// A run of a graph whose tasks have policies, from its begin on.
 #[pyclass(frozen, module = "dask_ferris._native")]
@@ -104,21 +105,17 @@ impl GovernedRun {
     ///
     /// None when the run is over and everything that has finished was handed over.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<(Vec<usize>, Bound<'py, PyAny>)>> {
-        let mut patience = Patience::default();
-        let taken = loop {
-            let finished = self.run.news().finished.pop_front();
-            if finished.is_some() || self.run.is_over() {
-                // What came between the two looks.
-                break Ok(finished.or_else(|| self.run.news().finished.pop_front()));
-            }
-            let has_news = || self.run.is_over() || !self.run.news().finished.is_empty();
-            let sleep = |limit| self.run.wait(limit, |news| !news.finished.is_empty());
-            if let Err(error) = patience.wait(py, sleep, || !has_news()) {
-                break Err(error);
-            }
-        };
-        patience.end(py);
-        Ok(taken?.map(|target| (self.places[&target].clone(), self.hand_over(py, target))))
+        self.wait_for_news(py, None, |news| !news.finished.is_empty())?;
+        let taken = self.run.news().finished.pop_front();
+        Ok(taken.map(|target| (self.places[&target].clone(), self.hand_over(py, target))))
+    }
+
+    /// Wait until the run is over, at most so many seconds; whether it is.
+    fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
+        let limit = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.wait_for_news(py, end, |_| false)?;
+        Ok(self.run.is_over())
     }
 }
 
@@ -135,6 +132,36 @@ impl Drop for GovernedRun {
 }
 
 impl GovernedRun {
+    /// Waits until the run is over, there is other news, or it is time.
+    fn wait_for_news(
+        &self,
+        py: Python<'_>,
+        end: Option<Instant>,
+        is_news: impl Fn(&News) -> bool + Sync,
+    ) -> PyResult<()> {
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        let goes_on = || {
+            !self.run.is_over() && !is_news(&self.run.news()) && end.is_none_or(|end| !left(end).is_zero())
+        };
+        if !goes_on() {
+            return Ok(());
+        }
+        let (mut patience, mut waited) = (Patience::none(py), Ok(()));
+        while waited.is_ok() && goes_on() {
+            let sleep =
+                |limit: Duration| self.run.wait(end.map_or(limit, |end| limit.min(left(end))), &is_news);
+            waited = patience.wait(py, sleep, goes_on);
+            // No other thread may come in the place of this one: better too deep than never.
+            while waited.is_ok()
+                && goes_on()
+                && !patience.has_lent()
+                && station::helps_office(py, &self.run.office)
+            {}
+        }
+        patience.end(py);
+        waited
+    }
+
     fn hand_over<'py>(&self, py: Python<'py>, target: u32) -> Bound<'py, PyAny> {
         // SAFETY: the thread is attached, and a target that has finished has a value until it is handed over.
         let value = unsafe { error::borrow(py, self.run.graph.payload(target).value.get()) };
