@@ -37,6 +37,12 @@ from dask_ferris import (
 )
 
 
+def report_of(run):
+    """Return the report of a run that is over."""
+    assert run.report is not None
+    return run.report
+
+
 class Gate:
     """A task that says when it has begun, and ends when it may."""
 
@@ -164,7 +170,7 @@ def test_collections_are_optimised_unless_that_is_not_wanted(optimised):
     numbers = da.ones(4, chunks=1) + 1 + 2
     run = dask_ferris.start(numbers, optimize_graph=optimised)
     np.testing.assert_array_equal(np.full(4, 4.0), run.result(WAIT)[0])
-    assert optimised == (run.report.n_tasks < 10)
+    assert optimised == (report_of(run).n_tasks < 10)
 
 
 # ---- While it goes on
@@ -181,7 +187,7 @@ def test_the_caller_goes_on():
     assert "0 of 2" in repr(run)
     gate.opened.set()
     assert "second" == run.result(WAIT)
-    assert (True, 2, Progress(2, 2, 0, 0)) == (run.done(), run.report.n_done, run.progress())
+    assert (True, 2, Progress(2, 2, 0, 0)) == (run.done(), report_of(run).n_done, run.progress())
     assert "over" in repr(run)
     assert "2 of 2" in repr(run)
 
@@ -287,7 +293,7 @@ def test_a_run_that_was_cancelled_before_it_began():
         opened.set()
         with pytest.raises(CancelledError):
             run.result(WAIT)
-        assert (3, 0) == (run.report.n_tasks, run.report.n_done)
+        assert (3, 0) == (report_of(run).n_tasks, report_of(run).n_done)
         assert 1 == executor.submit(abs, -1).result(WAIT)
     assert [] == calls.names
 
@@ -355,7 +361,7 @@ def test_a_run_may_be_cancelled_at_any_moment(limit):
                     run.result(WAIT)
             else:
                 assert 55 == run.result(WAIT)
-            assert 11 == run.report.n_tasks
+            assert 11 == report_of(run).n_tasks
         assert 55 == executor(graph, "total")
     print(n_cancelled, "of 100 were cancelled")
 
@@ -388,7 +394,7 @@ def test_the_error_of_a_task_is_that_of_the_run():
         with pytest.raises(LookupError, match="no") as caught:
             run.result(WAIT)
     assert 1 == sum("'bad'" in note for note in caught.value.__notes__)
-    assert (["bad"], []) == (run.report.failed, calls.names)
+    assert (["bad"], []) == (report_of(run).failed, calls.names)
     assert 1 == run.progress().n_failed
     assert run.done()
 
@@ -438,7 +444,7 @@ def test_a_report_is_delivered_at_every_end(how):
         run.result(WAIT)
     gate.opened.set()
     assert [int(how == "finished")] == [report.n_done for report in reports]
-    assert reports[0].n_tasks == run.report.n_tasks
+    assert reports[0].n_tasks == report_of(run).n_tasks
 
 
 def test_a_report_that_fails_is_the_error():

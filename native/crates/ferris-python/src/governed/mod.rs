@@ -110,7 +110,9 @@ impl Governed {
         }
         let known: HashSet<u32> = targets.iter().copied().filter(|&task| graph.is_known(task)).collect();
         let finished = if terms.hands_over { known.into_iter().collect() } else { VecDeque::new() };
-        finished.iter().for_each(|_| backlog.hand_out());
+        for _ in &finished {
+            backlog.hand_out();
+        }
         Ok(Self {
             job: Job::new(py, program, terms.limits_blas, terms.compare)?,
             policies,
