@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dask_ferris import _work
@@ -44,9 +45,10 @@ class Completed(Iterator[tuple[Any, Any]]):
         """
         if self._is_closed:
             raise StopIteration
-        if not self._taken:
+        while True:
+            with suppress(IndexError):  # another thread may take, too
+                return self._taken.popleft()
             self._take()
-        return self._taken.popleft()
 
     def _take(self) -> None:
         try:
@@ -56,10 +58,17 @@ class Completed(Iterator[tuple[Any, Any]]):
             self.close()  # who was interrupted takes no more
             raise
         if taken is None:
-            self._run.result()
+            self._raise_failure()
             raise StopIteration
         places, value = taken
         self._taken.extend((name, value) for place in places for name in self._names[place])
+
+    def _raise_failure(self) -> None:
+        try:
+            self._run.result()
+        except StopIteration as error:
+            msg = "a task has raised StopIteration"
+            raise RuntimeError(msg) from error
 
     def close(self) -> None:
         """Cancel what has not begun, and drop what was not yielded."""

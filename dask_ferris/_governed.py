@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ def begin(
     Returns:
         The run, which whoever has begun it must `finish`.
     """
-    executor = _executor_for(options)
+    executor = _executor_for(options, assigned)
     terms = Terms(
         policies=_words_for(executor, assigned),
         policy_of=assigned.keys,
@@ -204,11 +205,13 @@ class Begun:
         try:
             self.handle.finish()
         except BaseException as failure:
+            _give_back(self.executor)
             try:
                 self._deliver()
             except Exception as error:  # noqa: BLE001  the failure is what matters
                 failure.add_note(f"the report could not be delivered: {type(error).__name__}: {error}")
             raise
+        _give_back(self.executor)
         self._deliver()
 
     def _deliver(self) -> None:
@@ -225,23 +228,63 @@ class Begun:
         return self._told
 
 
-def _executor_for(options: Options) -> Executor:
-    """Return the executor of a run: the user's, else one that is shared by all runs with as many workers."""
+def _executor_for(options: Options, assigned: Assigned) -> Executor:
+    """Return the executor of a run: the user's, one that nobody uses now, or the one whose resources all runs share."""
     if isinstance(options.executor, Executor):
         return options.executor
-    if _native.is_at_work():
+    kind = _kind(options.num_workers)
+    if not any(policy.resources for policy in assigned.policies) or _native.is_at_work():
         # A run within a task that holds what its own tasks need, or all workers, would wait for ever.
-        return _new_executor(options.num_workers)
-    config = _options.executor_config()
-    kind = (options.num_workers, repr(config))  # by its fields
-    # No lock, which a fork might find taken; of two that were made at once one has no threads yet, and goes.
-    return _shared.get(kind) or _shared.setdefault(kind, _new_executor(options.num_workers))
+        return _take_idle(kind) or _new_executor(options.num_workers)
+    shared = _shared.get(kind)
+    if shared is None or not shared.is_active():
+        shared = _shared[kind] = _new_executor(options.num_workers)
+    return shared
+
+
+def _kind(num_workers: int) -> tuple[int, str]:
+    """Return what executors of runs differ in: the number of workers, and the config, by its fields."""
+    return num_workers, repr(_options.executor_config())
 
 
 _shared: dict[tuple[int, str], Executor] = {}
+"""Executors of runs whose tasks need resources: what there is of them is for all of these together."""
+
+_idle: dict[tuple[int, str], list[Executor]] = {}
+"""Executors that the next run may have. Under the GIL a list needs no lock, which a fork might find taken."""
+
+_MOST_IDLE = 4
+"""Of each kind; their threads go by themselves, all but one."""
+
+
+def _take_idle(kind: tuple[int, str]) -> Executor | None:
+    while idle := _idle.get(kind):
+        with suppress(IndexError):  # another thread was faster
+            executor = idle.pop()
+            if executor.is_active():
+                return executor
+    return None
+
+
+def _give_back(executor: Executor) -> None:
+    """Keep the executor of a run that is over for the next one, unless it is the user's or still busy."""
+    if not isinstance(executor, _RunExecutor) or executor in _shared.values():
+        return
+    active, queued, *_ = executor._count()  # noqa: SLF001
+    idle = _idle.setdefault(executor.kind, [])
+    if active + queued == 0 and executor.is_active() and len(idle) < _MOST_IDLE:
+        idle.append(executor)
+
+
+class _RunExecutor(Executor):
+    """An executor that was made for runs."""
+
+    kind: tuple[int, str]
 
 
 def _new_executor(num_workers: int) -> Executor:
-    executor = Executor(num_workers, thread_name_prefix="ferris-run", scheduler=AdaptiveScheduler(1, num_workers))
+    scheduler = AdaptiveScheduler(1, num_workers)
+    executor = _RunExecutor(num_workers, thread_name_prefix="ferris-run", scheduler=scheduler)
+    executor.kind = _kind(num_workers)
     executor._disown()  # noqa: SLF001
     return executor

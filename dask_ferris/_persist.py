@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -34,8 +35,10 @@ def _is_ambiguous(value: Any) -> bool:
     """Return whether a value in a graph may be taken for a task, for keys or for a key."""
     if isinstance(value, (tuple, list, dict, set, frozenset, GraphNode)):
         return True
+    if isinstance(value, numbers.Number) and type(value).__module__ == "numpy":
+        return False  # a block without axes, which Dask looks at as an array
     try:
         hash(value)
-    except TypeError:
-        return False  # as arrays: no key is like it
+    except Exception:  # noqa: BLE001  whatever it raises, no key is like it
+        return False
     return True

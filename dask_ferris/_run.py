@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ class Progress:
     Attributes:
         n_tasks: Tasks that are needed.
         n_done: Those that have their value.
-        n_running: Those that run.
+        n_running: Those that run; 0 when the run is over, though tasks of a run that was cancelled may go on.
         n_failed: Those that have failed, or can not be run because another one has.
     """
 
@@ -53,11 +54,14 @@ class Run:
         self._future: Future[Any] = Future()
         self._report: RunReport | None = None
         self._process = os.getpid()
+        self._thread = threading.Thread(target=self._finish, args=(begun, answer), name="ferris-run-end", daemon=True)
+        _endings.add(self._thread)
         try:
-            threading.Thread(target=self._finish, args=(begun, answer), name="ferris-run-end").start()
+            self._thread.start()
         except BaseException as error:
             begun.handle.stop(CancelledError())
-            self._finish(begun, answer)
+            if self._thread.ident is None:  # else a signal came in between, and the thread is there
+                self._finish(begun, answer)
             if isinstance(error, RuntimeError):
                 msg = f"no thread can be started to wait for the run: {error}"
                 raise PoolClosedError(msg) from error
@@ -85,6 +89,9 @@ class Run:
             Exception: Whatever the run has failed with.
         """
         self._check_fork()
+        if threading.current_thread() is self._thread:
+            msg = "what gets the report of a run can not wait for its result, which comes after it"
+            raise RuntimeError(msg)
         limit = as_limit("timeout", timeout)
         handle = self._handle
         if handle is not None and not handle.wait(limit):
@@ -116,7 +123,7 @@ class Run:
     @property
     def report(self) -> RunReport | None:
         """What became of the tasks; None before the run is over."""
-        if self.done() and not self._is_forked():
+        if self.done() and not self._is_forked() and threading.current_thread() is not self._thread:
             self._future.exception()  # for the end of the end
         return self._report
 
@@ -142,8 +149,25 @@ class Run:
 
     def _conclude(self, begun: Begun) -> None:
         """Keep what is told of the run, and let go of its values."""
-        self._report, self._progress = begun.tell(), Progress(*begun.handle.count())
+        n_tasks, n_done, _, n_failed = begun.handle.count()
+        self._report, self._progress = begun.tell(), Progress(n_tasks, n_done, 0, n_failed)
         self._handle = None
+
+
+_endings: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+_LONGEST_ENDING = 1.0
+"""Seconds that the interpreter waits at its end for what is done when a run is over, such as delivering its report."""
+
+
+def _finish_endings() -> None:
+    for thread in list(_endings):
+        if thread.is_alive():
+            thread.join(_LONGEST_ENDING)
+
+
+# After the executors, which are waited for until no run is under way: the hook that was registered first runs last.
+threading._register_atexit(_finish_endings)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

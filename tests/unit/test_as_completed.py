@@ -451,3 +451,13 @@ def test_values_of_a_run_while_another_is_consumed():
             for other, _ in dask_ferris.as_completed(graph, list(graph), pool=executor)
         ]
     assert list(itertools.product(range(10), range(10))) == sorted(pairs)
+
+
+def test_a_task_that_raises_stop_iteration_does_not_end_the_loop_quietly():
+    """As in a generator, it is an error."""
+
+    def stop():
+        raise StopIteration
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(as_completed({"x": Task("x", stop)}, "x"))

@@ -935,3 +935,88 @@ def test_the_child_of_a_fork_does_not_wait_for_the_parents_run(look):
     program = IN_CHILD + PREAMBLE + FORKED.format(look=look)
     lines = output_of(program, options=("-W", "ignore::DeprecationWarning"))
     assert ["ran", "ran", "0 None [('second', None)]"] == lines
+
+
+def test_what_gets_the_report_may_look_at_the_run():
+    """It is told before the result is there, and can not wait for that."""
+    seen = []
+    handed = threading.Event()
+
+    def look(_):
+        handed.wait(WAIT)
+        with pytest.raises(RuntimeError, match="report"):
+            run.result()
+        seen.append(run.report)
+
+    run = dask_ferris.start({"x": Task("x", abs, -1)}, "x", report=look)
+    handed.set()
+    assert 1 == run.result(WAIT)
+    assert [None] == seen
+
+
+def test_nothing_is_said_to_run_when_the_run_was_cancelled():
+    """The task that goes on is nobody's any more."""
+    inside, release = threading.Event(), threading.Event()
+    run = dask_ferris.start({"x": Task("x", lambda: inside.set() or wait_until_set(release))}, "x")
+    wait_until_set(inside)
+    run.cancel()
+    with pytest.raises(CancelledError):
+        run.result(WAIT)
+    assert 0 == run.progress().n_running
+    release.set()
+
+
+def test_a_run_that_waits_for_another_attempt_keeps_the_interpreter():
+    """The timer is there until it is over."""
+    program = """
+import dask_ferris
+from dask_ferris import Retry
+from dask._task_spec import Task
+tried = []
+def flaky():
+    tried.append(1)
+    if len(tried) == 1:
+        raise ValueError
+    print("done", flush=True)
+retry = Retry(attempts=2, backoff=1.5, jitter=False)
+run = dask_ferris.start({"x": Task("x", flaky)}, "x", retries=retry)
+"""
+    assert ["done"] == output_of(program)
+
+
+@pytest.mark.parametrize("words", [{"retries": 1}, {"memory_limit": "1 GB"}], ids=["retries", "memory_limit"])
+def test_a_thread_of_a_task_may_compute_on_as_many_workers(words):
+    """The workers of the outer run are not those of the inner one, whoever asks for it."""
+
+    def compute():
+        thread = threading.Thread(target=lambda: values.append(inner()), daemon=True)
+        thread.start()
+        thread.join(WAIT)
+        return values
+
+    def inner():
+        return dask_ferris.get({"x": Task("x", abs, -1)}, "x", num_workers=1, **words)
+
+    values = []
+    assert [1] == dask_ferris.get({"x": Task("x", compute)}, "x", num_workers=1, **words)
+
+
+def test_a_broken_executor_is_not_used_again():
+    """A run after one whose threads were stuck has others."""
+    program = """
+import threading, time
+import dask, dask_ferris
+from dask._task_spec import Task
+with dask.config.set({"ferris.max-abandoned-threads": 0}):
+    stop = threading.Event()
+    graph = {i: Task(i, stop.wait, 20) for i in range(3)}
+    for _ in range(2):
+        try:
+            retry = dask_ferris.Retry(attempts=80, backoff=0.02)
+            dask_ferris.get(graph, list(graph), num_workers=1, timeout=0.02, retries=retry)
+        except (TimeoutError, RuntimeError) as error:
+            print(type(error).__name__)
+    stop.set()
+    print(dask_ferris.get({"x": Task("x", abs, -1)}, "x", num_workers=1, retries=1))
+"""
+    assert "1" == output_of(program)[-1]

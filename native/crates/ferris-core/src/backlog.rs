@@ -62,8 +62,8 @@ struct Budget {
 
 impl Budget {
     fn has_room(&self) -> bool {
-        let expected = self.root_bytes * self.n_roots_running / self.n_roots_ended.max(1);
-        self.live + expected <= self.limit
+        let expected = (self.root_bytes / self.n_roots_ended.max(1)).saturating_mul(self.n_roots_running);
+        self.live.saturating_add(expected) <= self.limit
     }
 }
 
@@ -118,18 +118,20 @@ impl Backlog {
         self.queue.push(self.lanes[lane].made, priority, now, task);
     }
 
-    /// The level of the ticket that a lane has to hand out now, if it has to.
-    pub fn offer(&mut self, lane: usize, now: Nanos) -> Option<Priority> {
+    /// The level of the ticket that a lane has to hand out now, if it has to, and by how many levels it counts higher as its
+    /// task has waited.
+    pub fn offer(&mut self, lane: usize, now: Nanos) -> Option<(Priority, u64)> {
         if self.aging > 0 && self.queue.has_levels() {
             self.queue.raise(now, self.aging);
         }
-        let (_, _, priority) = self.first(lane)?;
+        let (room, _, priority) = self.first(lane)?;
         let tickets = &mut self.lanes[lane].tickets;
         if tickets.last().is_some_and(|&most| most >= priority) {
             return None;
         }
         tickets.push(priority);
-        Some(priority)
+        let waited = self.queue.top(room).map_or(0, |top| now.saturating_sub(top.since));
+        Some((priority, waited.checked_div(self.aging).unwrap_or(0)))
     }
 
     /// The task that a ticket stands for now, which begins; none when another ticket has got it.
@@ -168,11 +170,11 @@ impl Backlog {
     pub fn hold(&mut self, task: u32, bytes: u64) {
         if let Some(budget) = &mut self.budget {
             budget.sizes[task as usize] = bytes;
-            budget.live += bytes;
+            budget.live = budget.live.saturating_add(bytes);
             budget.most_live = budget.most_live.max(budget.live);
             if budget.is_root[task as usize] {
                 budget.n_roots_ended += 1;
-                budget.root_bytes += bytes;
+                budget.root_bytes = budget.root_bytes.saturating_add(bytes);
             }
         }
     }
@@ -190,7 +192,8 @@ impl Backlog {
     /// The value of a task lives no longer.
     pub fn release(&mut self, task: u32) {
         if let Some(budget) = &mut self.budget {
-            budget.live -= std::mem::take(&mut budget.sizes[task as usize]);
+            let bytes = std::mem::take(&mut budget.sizes[task as usize]);
+            budget.live = budget.live.saturating_sub(bytes);
         }
     }
 
@@ -253,15 +256,15 @@ mod tests {
     #[test]
     fn one_ticket_is_out_for_each_level() {
         let mut backlog = backlog(&[0, 1, 2]);
-        assert_eq!(Some(Priority::NORMAL), backlog.offer(0, 0));
+        assert_eq!(Some((Priority::NORMAL, 0)), backlog.offer(0, 0));
         assert_eq!(None, backlog.offer(0, 0), "it stands for any of them");
         let high = Priority::new(2.0, 0.0);
         backlog.add(0, high, 0, 3);
-        assert_eq!(Some(high), backlog.offer(0, 0), "the other one would come too late");
+        assert_eq!(Some((high, 0)), backlog.offer(0, 0), "the other one would come too late");
         assert_eq!(Some(3), backlog.take(0));
         assert_eq!(None, backlog.offer(0, 0));
         assert_eq!(Some(0), backlog.take(0));
-        assert_eq!(Some(Priority::NORMAL), backlog.offer(0, 0));
+        assert_eq!(Some((Priority::NORMAL, 0)), backlog.offer(0, 0));
     }
 
     #[test]
@@ -288,7 +291,7 @@ mod tests {
         let mut backlog = Backlog::new(1, 10);
         backlog.add_root(0, low(), 0, 0);
         backlog.add_root(0, Priority::NORMAL, 9, 1);
-        assert_eq!(Some(Priority::NORMAL), backlog.offer(0, 12));
+        assert_eq!(Some((Priority::NORMAL, 1)), backlog.offer(0, 12));
         assert_eq!((Some(0), Some(1)), (backlog.take(0), backlog.take(0)));
     }
 

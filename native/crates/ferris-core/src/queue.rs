@@ -28,6 +28,19 @@ impl Priority {
         Self { high: high + 0.0, low: low + 0.0 } // -0.0 becomes 0.0
     }
 
+    /// So many levels up, but not above `top`, unless it is there already.
+    #[must_use]
+    pub fn raised_to(self, n_levels: u64, top: Self) -> Self {
+        let mut priority = self;
+        for _ in 0..n_levels {
+            if priority >= top {
+                break;
+            }
+            priority = priority.raised();
+        }
+        priority
+    }
+
     /// One level up.
     fn raised(self) -> Self {
         let sum = self.high + 1.0;
@@ -234,6 +247,12 @@ impl<T> Queue<T> {
         Some(Top { priority, since: self.entries[list.head as usize].since })
     }
 
+    /// The highest level at which a task waits.
+    pub fn highest(&self) -> Option<Priority> {
+        let tops = (0..self.rooms.len() as u32).filter_map(|room| self.top(room));
+        tops.map(|top| top.priority).max()
+    }
+
     /// Takes a task from the highest level of a room.
     pub fn pop(&mut self, room: u32, end: End) -> Option<T> {
         let (_, list) = self.rooms[room as usize].top()?;
@@ -284,8 +303,7 @@ impl<T> Queue<T> {
     /// Lets each task that has waited for `step` or longer, at its level, count one level higher, at most as high as any
     /// other: to rise past the highest would make no difference.
     pub fn raise(&mut self, now: Nanos, step: Nanos) {
-        let tops = (0..self.rooms.len() as u32).filter_map(|room| self.top(room));
-        let Some(top) = tops.map(|top| top.priority).max() else { return };
+        let Some(top) = self.highest() else { return };
         for room in 0..self.rooms.len() {
             // From the top, so that no task rises twice.
             let levels: Vec<Priority> = self.rooms[room].others.keys().rev().copied().collect();

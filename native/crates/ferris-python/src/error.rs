@@ -30,6 +30,9 @@ pub fn is_ordinary(py: Python<'_>, error: &PyErr) -> bool {
 /// `GraphError` for a node that raised while it was read; what it raised is the cause.
 pub fn unreadable(key: &Bound<'_, PyAny>, cause: PyErr) -> PyErr {
     let py = key.py();
+    if !is_ordinary(py, &cause) {
+        return cause;
+    }
     let reason = call::text(cause.value(py).as_any()).and_then(|text| text.extract::<String>());
     let reason = reason.unwrap_or_else(|_| cause.get_type(py).to_string());
     let error =
@@ -80,6 +83,23 @@ pub fn without_our_frames(py: Python<'_>, error: PyErr) -> PyErr {
     }
     error.set_traceback(py, traceback);
     error
+}
+
+/// An error without the frames down to the first of a function of ours of this name, if it is among them.
+pub fn without_frames_above(py: Python<'_>, error: PyErr, name: &str) -> PyErr {
+    let mut next = error.traceback(py);
+    while let Some(here) = next {
+        next = here.getattr("tb_next").ok().and_then(|next| next.cast_into().ok());
+        if is_ours(&here).unwrap_or(false) && function_of(&here).is_ok_and(|function| function == name) {
+            error.set_traceback(py, next);
+            break;
+        }
+    }
+    error
+}
+
+fn function_of(traceback: &Bound<'_, PyTraceback>) -> PyResult<String> {
+    traceback.getattr("tb_frame")?.getattr("f_code")?.getattr("co_name")?.extract()
 }
 
 fn is_ours(traceback: &Bound<'_, PyTraceback>) -> PyResult<bool> {

@@ -282,10 +282,13 @@ impl Office {
         self: &Arc<Self>,
         group: Group,
         priority: Priority,
+        n_raised: u64,
         ticket: &Bound<'_, Future>,
     ) -> PyResult<()> {
-        let starts = self.crew.follow(group, priority, ticket.clone().unbind());
-        if starts.map_err(|(phase, _)| self.closed(phase))? {
+        let starts = self.crew.follow(group, priority, n_raised, ticket.clone().unbind());
+        let refused =
+            |(phase, _)| if phase == Phase::Broken { self.closed(phase) } else { shut_down_meanwhile() };
+        if starts.map_err(refused)? {
             self.start_needed(ticket.py())?;
         }
         Ok(())
@@ -307,12 +310,12 @@ impl Office {
     }
 
     /// A run is over; what waits of it, `is_of_it` says, is forgotten.
-    pub fn end_run(&self, groups: &[Group], is_of_it: impl Fn(&Step) -> bool) {
+    pub fn end_run(&self, groups: &[Group], has_rested: bool, is_of_it: impl Fn(&Step) -> bool) {
         if self.check_fork().is_err() {
             return;
         }
         let is_left = |future: &Py<Future>| future.get().task().and_then(Task::step).is_some_and(&is_of_it);
-        let left = self.waiting().take_all(is_left);
+        let left = if has_rested { self.waiting().take_all(is_left) } else { Vec::new() };
         for _ in &left {
             self.crew.forget_pending();
         }
@@ -500,12 +503,12 @@ impl Office {
         let ran = catch_unwind(AssertUnwindSafe(|| self.attempt(future, watch)));
         let ran = ran.unwrap_or_else(|_| {
             let text = "a worker panicked: this is a bug in dask_ferris, please report it";
-            let error = Err(InternalError::new_err(text));
-            let settled = match future.get().task() {
-                Some(task) if task.step().is_some() => task::finish(future, task, error),
-                _ => future::settle(future, error),
-            };
-            settled.map(|()| Ran::Ended)
+            let error = InternalError::new_err(text);
+            match future.get().task().and_then(Task::step) {
+                Some(step) => step.give_up(error),
+                None => future::settle(future, Err(error))?,
+            }
+            Ok(Ran::Ended)
         });
         ran.unwrap_or_else(|error| {
             log_escaped(py, &error);
@@ -626,8 +629,7 @@ impl Office {
         if let Some(task) = future.get().task()
             && let Some(step) = task.step()
         {
-            let error = PoolClosedError::new_err("the executor was shut down before the run was over");
-            step.finish(future.py(), Err(error), task.n_attempts());
+            step.finish(future.py(), Err(shut_down_meanwhile()), task.n_attempts());
         }
     }
 
@@ -698,6 +700,10 @@ impl Office {
             log_escaped(future.py(), &error);
         }
     }
+}
+
+fn shut_down_meanwhile() -> PyErr {
+    PoolClosedError::new_err("the executor was shut down before the run was over")
 }
 
 /// Drops the call of a future that has ended, and shows what is left of it to the collector.
@@ -780,6 +786,17 @@ pub fn finish_executors(py: Python<'_>) -> PyResult<()> {
     let (left, kept): (Vec<_>, Vec<_>) =
         all.iter().partition(|office| office.is_abandoned.load(Ordering::Relaxed));
     first = first.and_then(|()| kept.iter().try_for_each(|office| office.wait_until_gone(py)));
+    for office in left.iter().filter(|office| office.check_fork().is_ok()) {
+        while !office.crew.wait_for_runs(Duration::ZERO) {
+            let wait = |limit| {
+                office.crew.wait_for_runs(limit);
+            };
+            first = first.and(interpreter::wait_a_slice(py, wait));
+            if first.is_err() {
+                break;
+            }
+        }
+    }
     let end = Instant::now() + LEFTOVERS;
     for office in left.iter().filter(|office| office.check_fork().is_ok()) {
         let wait = || office.crew.wait_until_gone(end.saturating_duration_since(Instant::now()));

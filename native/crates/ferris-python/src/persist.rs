@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::call;
+use crate::error;
 
 /// Persist collections; `dask.persist` calls this when its scheduler is :func:`dask_ferris.get`.
 ///
@@ -26,5 +27,6 @@ pub fn persist<'py>(
     let persist = py.import("dask_ferris._persist")?.getattr("persist")?;
     let get = py.import("dask_ferris._native")?.getattr("get")?;
     let args = PyTuple::new(py, [&get, collections])?;
-    call::call_with(&persist, &args, kwargs.map(Bound::as_any))
+    let persisted = call::call_with(&persist, &args, kwargs.map(Bound::as_any));
+    persisted.map_err(|error| error::without_frames_above(py, error, "get_data"))
 }

@@ -382,13 +382,22 @@ impl<T> Crew<T> {
     /// Adds a ticket of a run, however many tasks wait; it comes back when the crew is broken, or cancels what waits.  True
     /// when a thread is to be started.
     ///
-    /// Tickets that need no resources take turns with all other tasks of their level.
-    pub fn follow(&self, group: Group, priority: Priority, item: T) -> Result<bool, (Phase, T)> {
+    /// Tickets that need no resources take turns with all other tasks of their level.  What they are for may have waited:
+    /// so they count `n_raised` levels higher, up to the level of any other task.
+    pub fn follow(
+        &self,
+        group: Group,
+        priority: Priority,
+        n_raised: u64,
+        item: T,
+    ) -> Result<bool, (Phase, T)> {
         let mut state = lock(&self.state);
         if state.phase == Phase::Broken || state.is_cancelled {
             return Err((state.phase, item));
         }
         let room = Self::room_of_tickets(&state, group);
+        let top = if n_raised > 0 { state.queue.highest() } else { None };
+        let priority = top.map_or(priority, |top| priority.raised_to(n_raised, top));
         state.queue.push(room, priority, self.time(), item);
         Ok(self.rouse(&mut state))
     }
@@ -428,6 +437,9 @@ impl<T> Crew<T> {
             tickets.extend(state.queue.remove_from(room, &is_of_it));
         }
         state.n_runs -= 1;
+        if state.n_runs == 0 {
+            self.gone.notify_all();
+        }
         self.let_in(&mut state);
         self.call_one(&mut state); // for a task that waited behind them for the same resource
         self.let_go_when_done(&state);
@@ -599,6 +611,16 @@ impl<T> Crew<T> {
         is_gone(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
+    /// True when no run is under way; waits for it at most `limit`.
+    pub fn wait_for_runs(&self, limit: Duration) -> bool {
+        let state = lock(&self.state);
+        if state.n_runs == 0 {
+            return true;
+        }
+        let waited = self.gone.wait_timeout(state, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0.n_runs == 0
+    }
+
     /// What there is now.
     pub fn snapshot(&self) -> Snapshot {
         let state = lock(&self.state);
@@ -664,9 +686,12 @@ mod tests {
         let mut order = Vec::new();
         assert!(crew.submit(Seat::OUTSIDE, NO_RESOURCES, Priority::NORMAL, 0).unwrap().starts);
         for ticket in [10, 20, 11, 21] {
-            assert_eq!(Ok(false), crew.follow(NO_RESOURCES, Priority::NORMAL, ticket));
+            assert_eq!(Ok(false), crew.follow(NO_RESOURCES, Priority::NORMAL, 0, ticket));
         }
-        assert_eq!(Ok(false), crew.follow(NO_RESOURCES, Priority::new(2.0, 0.0), 12));
+        assert_eq!(
+            Ok(false),
+            crew.follow(NO_RESOURCES, Priority::new(1.0, 0.0).raised_to(1, Priority::new(2.0, 0.0)), 0, 12)
+        );
         let seat = crew.sign_on();
         let mut next = crew.first(seat);
         while let Next::Work(turn) = next {
@@ -687,7 +712,7 @@ mod tests {
         for (group, priority) in [(NO_RESOURCES, 1.0), (NO_RESOURCES, 2.0), (group, 1.0), (NO_RESOURCES, 1.0)]
         {
             let number = crew.snapshot().n_queued as u32;
-            assert!(crew.follow(group, Priority::new(priority, 0.0), number).is_ok());
+            assert!(crew.follow(group, Priority::new(priority, 0.0), 0, number).is_ok());
         }
         let mut tickets = crew.end_run(&[NO_RESOURCES, group], |&ticket| ticket < 3);
         tickets.sort_unstable();
@@ -697,7 +722,7 @@ mod tests {
     #[test]
     fn a_run_is_accepted_where_a_task_would_be() {
         let crew = crew(1, &[]);
-        let follow = || crew.follow(NO_RESOURCES, Priority::NORMAL, 0);
+        let follow = || crew.follow(NO_RESOURCES, Priority::NORMAL, 0, 0);
         assert_eq!(Ok(()), crew.begin_run(false));
         assert!(follow().is_ok() && follow().is_ok(), "its tasks are, however many wait");
         assert_eq!(Err(Refusal::Full), crew.begin_run(false));

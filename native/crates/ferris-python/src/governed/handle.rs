@@ -15,6 +15,7 @@ use crate::executor::Executor;
 use crate::pool;
 use crate::request::{Request, Shape};
 use crate::station::{self, Patience};
+use crate::timer;
 
 /// A run of a graph whose tasks have policies, from its begin on.
 #[pyclass(frozen, module = "dask_ferris._native")]
@@ -26,6 +27,7 @@ pub struct GovernedRun {
     places: HashMap<u32, Vec<usize>>,
     generation: usize,
     is_concluded: AtomicBool,
+    has_values: AtomicBool,
 }
 
 /// Begin a run of a graph for its keys on the threads of an executor, its tasks under policies.
@@ -43,10 +45,22 @@ pub fn begin_run(
     let places = if terms.hands_over { places_of(&targets) } else { HashMap::new() };
     pool::count_run();
     let run = Arc::new(Governed::new(py, executor.get(), compiled, terms)?);
+    if run.needs_timer() {
+        timer::start(py); // now, as CPython 3.12 starts no threads at its end
+    }
     run.office.begin_run(py)?;
     run.begin(py);
     let (generation, is_concluded) = (pool::generation(), AtomicBool::new(false));
-    Ok(GovernedRun { run, shape: request.into_shape(), targets, places, generation, is_concluded })
+    let has_values = AtomicBool::new(false);
+    Ok(GovernedRun {
+        run,
+        shape: request.into_shape(),
+        targets,
+        places,
+        generation,
+        is_concluded,
+        has_values,
+    })
 }
 
 /// The places of each target.
@@ -65,14 +79,20 @@ impl GovernedRun {
     /// To be called once, by whoever asked for the run.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         self.run.wait_for_end(py, self.generation);
-        self.is_concluded.store(true, Ordering::Relaxed);
+        if self.is_concluded.swap(true, Ordering::Relaxed) {
+            return Err(InternalError::new_err("a run ends once"));
+        }
         self.run.conclude(py);
         let failure = self.run.news().failure.take();
+        self.has_values.store(failure.is_none(), Ordering::Relaxed);
         failure.map_or(Ok(()), Err)
     }
 
     /// The values of a run that is over, in the shape of the keys.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if !self.has_values.load(Ordering::Relaxed) {
+            return Err(InternalError::new_err("a run that has not ended well has no values"));
+        }
         self.shape.answer(py, &self.run.graph, &self.targets)
     }
 
@@ -122,7 +142,8 @@ impl GovernedRun {
 impl Drop for GovernedRun {
     /// A run that nobody could wait for, as a signal came in between.
     fn drop(&mut self) {
-        if !*self.is_concluded.get_mut() {
+        // In the child of a fork a thread that is not there may hold the locks of the run.
+        if !*self.is_concluded.get_mut() && self.generation == pool::generation() {
             Python::attach(|py| {
                 self.run.fail(InternalError::new_err("the run was given up before it was waited for"));
                 self.run.conclude(py);
@@ -165,7 +186,7 @@ impl GovernedRun {
     fn hand_over<'py>(&self, py: Python<'py>, target: u32) -> Bound<'py, PyAny> {
         // SAFETY: the thread is attached, and a target that has finished has a value until it is handed over.
         let value = unsafe { error::borrow(py, self.run.graph.payload(target).value.get()) };
-        self.run.graph.hand_over::<Shared>(target, |index, payload| self.run.release(py, index, payload));
+        self.run.graph.hand_over::<Shared>(target, |index, payload| self.run.release(index, payload));
         self.run.backlog().taken();
         self.run.offer(py);
         value

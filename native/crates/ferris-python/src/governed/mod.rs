@@ -76,6 +76,8 @@ pub struct Governed {
     /// Inputs of tasks whose time was up: an attempt that was abandoned may read them for as long as it goes on, which keeps
     /// the run alive.
     pinned: Mutex<HashSet<u32>>,
+    /// Some task has waited for another attempt.
+    has_rested: AtomicBool,
     has_pinned: AtomicBool,
     began: Instant,
     /// The workers are counted among those that share the cores with BLAS.
@@ -101,10 +103,8 @@ impl Governed {
             terms.policies.into_iter().map(|words| Arc::new(words.policy(&office))).collect();
         policies.iter().try_for_each(|policy| office.check_priority(policy.priority))?;
         let (lanes, lane_of) = lanes(&policies);
-        let is_aging = policies.iter().any(|policy| policy.priority != policies[0].priority)
-            && !office.crew.settings().aging.is_zero();
-        let aging = if is_aging { office.crew.settings().aging } else { Duration::ZERO };
-        let mut backlog = Backlog::new(lanes.len(), aging.as_nanos() as Nanos);
+        let aging = office.crew.settings().aging.as_nanos() as Nanos;
+        let mut backlog = Backlog::new(lanes.len(), aging);
         if let Some(limit) = terms.memory_limit {
             backlog.limit_memory(limit, graph.len());
         }
@@ -120,7 +120,7 @@ impl Governed {
             lanes,
             lane_of,
             backlog: Mutex::new(backlog),
-            is_aging,
+            is_aging: aging > 0,
             unfinished: AtomicUsize::new(graph.n_targets()),
             over: AtomicBool::new(graph.n_targets() == 0),
             news: Mutex::new(News { failure: None, finished }),
@@ -130,12 +130,18 @@ impl Governed {
             failed: terms.continues.then(|| (0..graph.len()).map(|_| AtomicBool::new(false)).collect()),
             record: Mutex::default(),
             pinned: Mutex::default(),
+            has_rested: AtomicBool::new(false),
             has_pinned: AtomicBool::new(false),
             began: Instant::now(),
             holds_blas: AtomicBool::new(false),
             office,
             graph,
         })
+    }
+
+    /// True when something of it is to happen at a time.
+    fn needs_timer(&self) -> bool {
+        self.deadline.is_some() || self.policies.iter().any(|policy| !policy.is_plain())
     }
 
     /// True when no task will start any more.
@@ -196,9 +202,9 @@ impl Governed {
     fn offer(self: &Arc<Self>, py: Python<'_>) {
         for (lane, &group) in self.lanes.iter().enumerate() {
             let offered = self.backlog().offer(lane, self.time());
-            let Some(priority) = offered else { continue };
+            let Some((priority, n_raised)) = offered else { continue };
             let ticket = future::create_for(py, Task::of_step(&self.office, Step::ticket(self, lane)));
-            let queued = ticket.and_then(|ticket| self.office.follow(group, priority, &ticket));
+            let queued = ticket.and_then(|ticket| self.office.follow(group, priority, n_raised, &ticket));
             queued.unwrap_or_else(|error| self.fail(error));
         }
     }
@@ -284,8 +290,8 @@ impl Governed {
             return 0;
         }
         let size_of = || value.py().import("dask.sizeof")?.getattr("sizeof");
-        let size = size_of().and_then(|size_of| call::call(&size_of, [value])?.extract());
-        size.unwrap_or(0) // of an object that can not say it
+        let size = size_of().and_then(|size_of| call::call(&size_of, [value])?.extract::<f64>());
+        size.unwrap_or(0.0) as u64 // 0 of an object that can not say it
     }
 
     /// As [`Governed::settle_all`]; on the timer's thread, which is not to drop values, it is left to a worker.
@@ -307,7 +313,7 @@ impl Governed {
         while let Some((index, value)) = settled.pop() {
             self.graph.payload(index).value.set(value.into_raw());
             let mut ready = Vec::new();
-            let release = |index, payload: &Payload| self.release(py, index, payload);
+            let release = |index, payload: &Payload| self.release(index, payload);
             let is_target = self.graph.settle::<Shared>(index, release, |task| ready.push(task));
             ready.retain(|&task| match self.upstream_failure(py, task) {
                 Some(error) => {
@@ -336,7 +342,7 @@ impl Governed {
     }
 
     /// Drops a value that nobody needs any more.
-    fn release(&self, _py: Python<'_>, index: u32, payload: &Payload) {
+    fn release(&self, index: u32, payload: &Payload) {
         if !self.is_pinned(index) {
             // SAFETY: the thread is attached, and the graph says that nobody needs the value any more.
             unsafe { payload.value.clear() };
@@ -420,7 +426,8 @@ impl Governed {
 
     /// Accounts for the end of the whole run.
     fn conclude(&self, py: Python<'_>) {
-        self.office.end_run(&self.lanes, |step| step.is_of(self));
+        let has_rested = self.has_rested.load(Ordering::Relaxed);
+        self.office.end_run(&self.lanes, has_rested, |step| step.is_of(self));
         self.job.blas.close(py);
     }
 }

@@ -31,7 +31,8 @@ impl Governed {
         told.set_item("numbers", self.numbers_by_policy())?;
         told.set_item("n_tasks", self.graph.n_to_run())?;
         told.set_item("n_done", record.n_done)?;
-        told.set_item("peak_memory", self.backlog().most_live())?;
+        let peak = self.backlog().most_live();
+        told.set_item("peak_memory", peak)?;
         told.set_item("attempts", attempts)?;
         told.set_item("timed_out", keys(&record.timed_out)?)?;
         told.set_item("failed", keys(&record.failed)?)?;

@@ -60,7 +60,13 @@ impl Step {
     /// An attempt has ended, and there will be another.
     pub fn rest(&self, py: Python<'_>) {
         self.stop();
+        self.run.has_rested.store(true, Ordering::Relaxed);
         self.run.offer(py);
+    }
+
+    /// Ends the whole run with an error, whatever becomes of the task.
+    pub fn give_up(&self, error: PyErr) {
+        self.run.fail(error);
     }
 
     /// The task runs no longer; one that was cancelled between two attempts did not.
