@@ -5,6 +5,7 @@
 //! condition variables never time out, so a lost wake-up shows as a deadlock.
 #![cfg(loom)]
 
+use ferris_core::backlog::Backlog;
 use ferris_core::bell::Bell;
 use ferris_core::crew::{Accepted, Crew, NO_RESOURCES, Next as Turn, Seat, Settings, Sharing};
 use ferris_core::graph::{Builder, Graph};
@@ -475,6 +476,112 @@ fn a_worker_that_waits_lends_its_slot_to_the_task_it_waits_for() {
         Office::submit(&office, 1);
         office.finish();
     });
+}
+
+/// A run on an executor of two workers: two roots, and a task that needs both.
+struct Outing {
+    crew: Crew<()>,
+    backlog: Mutex<Backlog>,
+    pending: AtomicUsize,
+    n_runs: [AtomicUsize; 3],
+}
+
+impl Outing {
+    const LAST: u32 = 2;
+
+    /// Begins the run; with a limit, of values that take a byte each.
+    fn begin(limit: Option<u64>) -> Arc<Self> {
+        let settings = Settings {
+            n_workers: 2,
+            n_kept: 2,
+            most_spare: 0,
+            most_queued: usize::MAX,
+            aging: Duration::ZERO,
+            sharing: Sharing::OneQueue,
+            capacity: Vec::new(),
+        };
+        let mut backlog = Backlog::new(1, 0);
+        if let Some(limit) = limit {
+            backlog.limit_memory(limit, 3);
+        }
+        backlog.add_root(0, Priority::NORMAL, 0, 0);
+        backlog.add_root(0, Priority::NORMAL, 0, 1);
+        let me = Arc::new(Self {
+            crew: Crew::new(settings),
+            backlog: Mutex::new(backlog),
+            pending: AtomicUsize::new(2),
+            n_runs: Default::default(),
+        });
+        me.crew.begin_run(false).expect("it is open");
+        Self::offer(&me);
+        me
+    }
+
+    fn offer(me: &Arc<Self>) {
+        let offered = me.backlog.lock().unwrap().offer(0, 0);
+        let Some((priority, n_raised)) = offered else { return };
+        if me.crew.follow(NO_RESOURCES, priority, n_raised, ()).expect("the run is under way") {
+            let me = Arc::clone(me);
+            thread::spawn(move || Self::serve(&me));
+        }
+    }
+
+    fn serve(me: &Arc<Self>) {
+        let seat = me.crew.sign_on();
+        let mut next = me.crew.first(seat);
+        loop {
+            next = match next {
+                Turn::Leave => return,
+                Turn::Wait => {
+                    if !me.crew.wait(seat) {
+                        return;
+                    }
+                    me.crew.first(seat)
+                }
+                Turn::Work(turn) => {
+                    Self::redeem(me);
+                    me.crew.next(seat, turn.group)
+                }
+            }
+        }
+    }
+
+    /// Runs the task that a ticket is for; the last ends the run.
+    fn redeem(me: &Arc<Self>) {
+        let taken = me.backlog.lock().unwrap().take(0);
+        Self::offer(me);
+        let Some(task) = taken else { return };
+        me.n_runs[task as usize].fetch_add(1, Ordering::Relaxed);
+        if task == Self::LAST {
+            return drop(me.crew.end_run(&[NO_RESOURCES], |()| true));
+        }
+        {
+            let mut backlog = me.backlog.lock().unwrap();
+            backlog.hold(task, 1);
+            backlog.rest(task);
+        }
+        if me.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            me.backlog.lock().unwrap().add(0, Priority::NORMAL, 0, Self::LAST);
+        }
+        Self::offer(me);
+    }
+
+    fn finish(&self) {
+        self.crew.close(false);
+        while !self.crew.wait_until_gone(LONG) {}
+        let n_runs = self.n_runs.each_ref().map(|n| n.load(Ordering::Relaxed));
+        assert_eq!([1, 1, 1], n_runs, "each task runs once");
+    }
+}
+
+#[test]
+fn no_task_of_a_run_is_left_without_a_ticket() {
+    loom::model(|| Outing::begin(None).finish());
+}
+
+#[test]
+fn roots_that_are_held_back_begin_when_there_is_nothing_else() {
+    loom::model(|| Outing::begin(Some(0)).finish());
 }
 
 #[test]
