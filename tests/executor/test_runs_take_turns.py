@@ -92,26 +92,22 @@ def test_a_small_run_after_a_big_one(executor, opened, big, small):
     assert last_of(calls, "small") <= 3 * N_SMALL
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_small_run_after_many_calls(executor, opened, shape):
-    """Its tasks take turns with calls that were queued before."""
-    calls = Calls()
-    for _ in range(N_BIG):
+def call_often(executor, calls, n):
+    """Queue calls beside what is queued already."""
+    for _ in range(n):
         executor.submit(calls.record, "call")
-    run = begin(executor, SHAPES[shape](calls, "small", N_SMALL))
-    opened.set()
-    run.result(WAIT)
-    executor.shutdown()
-    assert last_of(calls, "small") <= 3 * N_SMALL
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_small_run_before_many_calls(executor, opened, shape):
-    """Calls that come after it do not stand before its next tasks."""
+@pytest.mark.parametrize("calls_come", ["first", "last"])
+def test_a_small_run_beside_many_calls(executor, opened, shape, calls_come):
+    """Its tasks take turns with calls that were queued before, and those that come after stand before none of them."""
     calls = Calls()
+    if calls_come == "first":
+        call_often(executor, calls, N_BIG)
     run = begin(executor, SHAPES[shape](calls, "small", N_SMALL))
-    for _ in range(N_BIG):
-        executor.submit(calls.record, "call")
+    if calls_come == "last":
+        call_often(executor, calls, N_BIG)
     opened.set()
     run.result(WAIT)
     executor.shutdown()
@@ -123,8 +119,7 @@ def test_a_few_calls_after_a_big_run(executor, opened, shape):
     """They do not wait for its end."""
     calls = Calls()
     run = begin(executor, SHAPES[shape](calls, "big", N_BIG))
-    for _ in range(N_SMALL):
-        executor.submit(calls.record, "call")
+    call_often(executor, calls, N_SMALL)
     opened.set()
     run.result(WAIT)
     executor.shutdown()

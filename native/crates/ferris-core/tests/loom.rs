@@ -370,6 +370,27 @@ fn a_withdrawn_ticket_lets_go_of_its_run() {
 
 // ---- Executors
 
+/// The life of a worker.
+fn serve<T>(crew: &Crew<T>, work: impl Fn(T)) {
+    let seat = crew.sign_on();
+    let mut next = crew.first(seat);
+    loop {
+        next = match next {
+            Turn::Leave => return,
+            Turn::Wait => {
+                if !crew.wait(seat) {
+                    return;
+                }
+                crew.first(seat)
+            }
+            Turn::Work(turn) => {
+                work(turn.item);
+                crew.next(seat, turn.group)
+            }
+        }
+    }
+}
+
 /// An executor whose tasks are numbers of flags to raise.
 struct Office {
     crew: Crew<usize>,
@@ -403,28 +424,14 @@ impl Office {
         thread::spawn(move || Self::serve(&office));
     }
 
-    /// The life of a worker; task 1 is waited for by task 0 where there is one worker.
+    /// Task 1 is waited for by task 0 where there is one worker.
     fn serve(me: &Arc<Self>) {
-        let seat = me.crew.sign_on();
-        let mut next = me.crew.first(seat);
-        loop {
-            next = match next {
-                Turn::Leave => return,
-                Turn::Wait => {
-                    if !me.crew.wait(seat) {
-                        return;
-                    }
-                    me.crew.first(seat)
-                }
-                Turn::Work(turn) => {
-                    if turn.item == 0 && me.crew.settings().n_workers == 1 {
-                        Self::lend_while_waiting(me);
-                    }
-                    me.raised[turn.item].fetch_add(1, Ordering::Relaxed);
-                    me.crew.next(seat, turn.group)
-                }
+        serve(&me.crew, |task| {
+            if task == 0 && me.crew.settings().n_workers == 1 {
+                Self::lend_while_waiting(me);
             }
-        }
+            me.raised[task].fetch_add(1, Ordering::Relaxed);
+        });
     }
 
     fn lend_while_waiting(me: &Arc<Self>) {
@@ -522,27 +529,7 @@ impl Outing {
         let Some((priority, n_raised)) = offered else { return };
         if me.crew.follow(NO_RESOURCES, priority, n_raised, ()).expect("the run is under way") {
             let me = Arc::clone(me);
-            thread::spawn(move || Self::serve(&me));
-        }
-    }
-
-    fn serve(me: &Arc<Self>) {
-        let seat = me.crew.sign_on();
-        let mut next = me.crew.first(seat);
-        loop {
-            next = match next {
-                Turn::Leave => return,
-                Turn::Wait => {
-                    if !me.crew.wait(seat) {
-                        return;
-                    }
-                    me.crew.first(seat)
-                }
-                Turn::Work(turn) => {
-                    Self::redeem(me);
-                    me.crew.next(seat, turn.group)
-                }
-            }
+            thread::spawn(move || serve(&me.crew, |()| Self::redeem(&me)));
         }
     }
 
