@@ -75,7 +75,7 @@ docs: $(VENV)/stamps/installed $(VENV)/stamps/docs ## Build the documentation in
 	$(python) -I -m sphinx --fail-on-warning --keep-going --builder html --doctree-dir build/doctrees docs build/docs
 
 .PHONY: bench
-bench: $(VENV)/stamps/installed $(VENV)/stamps/bench ## Measure against Dask and write the report to docs/ (QUICK=1: a look, in 3 minutes)
+bench: $(VENV)/stamps/installed $(VENV)/stamps/bench ## Measure against Dask and write the report to docs/ (QUICK=1: a look, in some minutes)
 	QUICK=$(QUICK) $(python) -m benchmarks
 
 .PHONY: wheel

@@ -59,7 +59,7 @@ def _parse() -> argparse.Namespace:
         "--quick",
         action="store_true",
         default=os.environ.get("QUICK", "0") not in {"", "0"},
-        help="fewer samples and smaller graphs, within 3 minutes (also: QUICK=1 in the environment)",
+        help="fewer samples and smaller graphs, in some minutes (also: QUICK=1 in the environment)",
     )
     parser.add_argument(
         "--only",
