@@ -748,3 +748,21 @@ def test_the_interrupt_never_reaches_another_task(make_pool, rng):  # noqa: C901
     wait_until(lambda: is_idle(pool, completed_tasks=n_tasks - n_late, failed_tasks=n_late))
     pool.shutdown()
     assert n_tasks == len(told) == len(set(told))
+
+
+def test_an_interrupted_task_gives_up_the_locks_of_futures():
+    """As `concurrent.futures.wait` may be interrupted with some of them: who ends the future would wait for ever."""
+    gate = threading.Event()
+    with dask_ferris.Executor(2) as executor:
+        future = executor.submit(gate.wait, WAIT)
+
+        def hold():
+            future._condition.acquire()
+            future._condition.acquire()
+            while True:
+                pass
+
+        error = executor.with_options(timeout=0.05).submit(hold).exception(WAIT)
+        assert isinstance(error, TaskTimeoutError)
+        gate.set()
+        assert future.result(WAIT)

@@ -15,6 +15,7 @@ use crate::future::{self, Future};
 use crate::governed::Step;
 use crate::newborn;
 use crate::policy::Policy;
+use crate::station;
 use crate::task::{self, Task};
 use crate::timer;
 use crate::watch::{self, Left, Overdue, Watch};
@@ -57,6 +58,9 @@ pub fn run(
     let outcome = task.call_again(py, || left = Some(leave()));
     // There was no call left to make when the time was up before it was made.
     let left = left.unwrap_or_else(leave);
+    if timed.is_some() {
+        station::release_locks();
+    }
     let outcome = match left {
         Left::Overtaken => return Ok(Ran::Overdue),
         Left::Late => Err(timeout_error(py, task, policy)),

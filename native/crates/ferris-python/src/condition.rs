@@ -21,6 +21,31 @@ impl Condition {
         if is_owned { Ok(()) } else { Err(PyRuntimeError::new_err("cannot use an un-acquired lock")) }
     }
 
+    fn take(&self, py: Python<'_>, blocking: bool, timeout: f64) -> PyResult<bool> {
+        let future = self.0.get();
+        if future.lock.try_acquire(Owner::current()) {
+            return Ok(true);
+        }
+        if !blocking {
+            return Ok(false);
+        }
+        if timeout < 0.0 {
+            return future.acquire(py).map(|()| true);
+        }
+        let end =
+            Instant::now() + Duration::try_from_secs_f64(timeout).unwrap_or(Duration::from_secs(1 << 32));
+        while !future.lock.try_acquire(Owner::current()) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if future.lock.enlist() {
+                interpreter::wait_a_slice(py, |slice| park(left.min(slice)))?;
+            }
+        }
+        Ok(true)
+    }
+
     fn wake(&self, n_most: usize) -> PyResult<()> {
         self.check_owned()?;
         if let Some(more) = self.0.get().more().as_deref_mut() {
@@ -54,32 +79,16 @@ impl Condition {
     /// Take the lock.
     #[pyo3(signature = (blocking = true, timeout = -1.0))]
     fn acquire(&self, py: Python<'_>, blocking: bool, timeout: f64) -> PyResult<bool> {
-        let future = self.0.get();
-        if future.lock.try_acquire(Owner::current()) {
-            return Ok(true);
+        let is_taken = self.take(py, blocking, timeout)?;
+        if is_taken {
+            station::note_lock(py, &self.0);
         }
-        if !blocking {
-            return Ok(false);
-        }
-        if timeout < 0.0 {
-            return future.acquire(py).map(|()| true);
-        }
-        let end =
-            Instant::now() + Duration::try_from_secs_f64(timeout).unwrap_or(Duration::from_secs(1 << 32));
-        while !future.lock.try_acquire(Owner::current()) {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            if future.lock.enlist() {
-                interpreter::wait_a_slice(py, |slice| park(left.min(slice)))?;
-            }
-        }
-        Ok(true)
+        Ok(is_taken)
     }
 
     /// Give the lock up.
     fn release(&self) -> PyResult<()> {
+        station::forget_lock(&self.0);
         let is_released = self.0.get().lock.release(Owner::current());
         if is_released { Ok(()) } else { Err(PyRuntimeError::new_err("cannot release un-acquired lock")) }
     }

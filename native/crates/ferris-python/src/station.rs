@@ -4,6 +4,7 @@
 //! thread takes tasks meanwhile, so that no wait for a task of the same pool can be for ever.
 
 use ferris_core::crew::{Seat, Slot};
+use ferris_core::reentrant::Owner;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -35,6 +36,8 @@ pub struct Station {
     depth: Cell<u32>,
     /// Of its attempts that have a limit of time.
     pub watch: Arc<Watch>,
+    /// Futures whose locks an attempt with a limit of time has: one that is interrupted may not come to give them up.
+    locks: RefCell<Vec<Py<Future>>>,
 }
 
 thread_local! {
@@ -64,6 +67,7 @@ impl OnDuty {
             seat,
             depth: Cell::new(0),
             watch: Watch::new(office),
+            locks: RefCell::default(),
         });
         STATION.set(Some(Rc::clone(&station)));
         (Self, station)
@@ -73,6 +77,33 @@ impl OnDuty {
 impl Drop for OnDuty {
     fn drop(&mut self) {
         STATION.set(None);
+    }
+}
+
+/// Notes that this thread has taken the lock of a future, if an attempt runs that may be interrupted.
+pub fn note_lock(py: Python<'_>, future: &Py<Future>) {
+    with_current(|station| {
+        if let Some(station) = station.filter(|station| station.watch.is_timed()) {
+            station.locks.borrow_mut().push(future.clone_ref(py));
+        }
+    });
+}
+
+/// Forgets a lock that is given up.
+pub fn forget_lock(future: &Py<Future>) {
+    let forgotten = with_current(|station| {
+        let mut locks = station?.locks.borrow_mut();
+        let place = locks.iter().rposition(|known| known.is(future))?;
+        Some(locks.swap_remove(place))
+    });
+    drop(forgotten); // outside the borrow: it may be the last reference
+}
+
+/// Gives up the locks that an attempt has left behind, the call of which has returned.
+pub fn release_locks() {
+    let left = with_current(|station| station.map(|station| station.locks.take()).unwrap_or_default());
+    for future in left {
+        future.get().lock.release(Owner::current());
     }
 }
 
