@@ -27,7 +27,7 @@ class Completed(Iterator[tuple[Any, Any]]):
     The run is cancelled when this is closed, left as a context manager, or no longer there.
     """
 
-    def __init__(self, run: Run, handle: _native.GovernedRun, names: list[Any]) -> None:
+    def __init__(self, run: Run, handle: _native.GovernedRun, names: list[list[Any]]) -> None:
         """Take a run that hands over, with its native part, and what the places of its keys are called."""
         self._run = run
         self._handle = handle

@@ -232,32 +232,30 @@ def _executor_for(options: Options, assigned: Assigned) -> Executor:
     """Return the executor of a run: the user's, one that nobody uses now, or the one whose resources all runs share."""
     if isinstance(options.executor, Executor):
         return options.executor
-    kind = _kind(options.num_workers)
+    kind = (options.num_workers, repr(_options.executor_config()))  # the config by its fields
     if not any(policy.resources for policy in assigned.policies) or _native.is_at_work():
         # A run within a task that holds what its own tasks need, or all workers, would wait for ever.
-        return _take_idle(kind) or _new_executor(options.num_workers)
+        return _take_idle(kind) or _new_executor(kind)
     shared = _shared.get(kind)
     if shared is None or not shared.is_active():
-        shared = _shared[kind] = _new_executor(options.num_workers)
+        shared = _shared[kind] = _new_executor(kind)
     return shared
 
 
-def _kind(num_workers: int) -> tuple[int, str]:
-    """Return what executors of runs differ in: the number of workers, and the config, by its fields."""
-    return num_workers, repr(_options.executor_config())
+_Kind = tuple[int, str]
+"""What executors of runs differ in: the number of workers, and the config."""
 
-
-_shared: dict[tuple[int, str], Executor] = {}
+_shared: dict[_Kind, Executor] = {}
 """Executors of runs whose tasks need resources: what there is of them is for all of these together."""
 
-_idle: dict[tuple[int, str], list[Executor]] = {}
+_idle: dict[_Kind, list[Executor]] = {}
 """Executors that the next run may have. Under the GIL a list needs no lock, which a fork might find taken."""
 
 _MOST_IDLE = 4
 """Of each kind; their threads go by themselves, all but one."""
 
 
-def _take_idle(kind: tuple[int, str]) -> Executor | None:
+def _take_idle(kind: _Kind) -> Executor | None:
     while idle := _idle.get(kind):
         with suppress(IndexError):  # another thread was faster
             executor = idle.pop()
@@ -279,12 +277,13 @@ def _give_back(executor: Executor) -> None:
 class _RunExecutor(Executor):
     """An executor that was made for runs."""
 
-    kind: tuple[int, str]
+    kind: _Kind
 
 
-def _new_executor(num_workers: int) -> Executor:
+def _new_executor(kind: _Kind) -> Executor:
+    num_workers, _ = kind
     scheduler = AdaptiveScheduler(1, num_workers)
     executor = _RunExecutor(num_workers, thread_name_prefix="ferris-run", scheduler=scheduler)
-    executor.kind = _kind(num_workers)
+    executor.kind = kind
     executor._disown()  # noqa: SLF001
     return executor

@@ -34,7 +34,7 @@ class Work:
 
     dsk: Any
     keys: Any
-    names: list[Any]
+    names: list[list[Any]]
     answer: Callable[[Any], Any]
     options: _options.Options
 

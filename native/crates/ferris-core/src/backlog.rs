@@ -223,6 +223,16 @@ impl Backlog {
 mod tests {
     use super::*;
 
+    /// A backlog of so many roots, with a limit of ten bytes and room for one more task.
+    fn limited(n_roots: u32) -> Backlog {
+        let mut backlog = Backlog::new(1, 0);
+        backlog.limit_memory(10, n_roots as usize + 1);
+        for root in 0..n_roots {
+            backlog.add_root(0, Priority::NORMAL, 0, root);
+        }
+        backlog
+    }
+
     fn low() -> Priority {
         Priority::new(0.0, 0.0)
     }
@@ -297,11 +307,7 @@ mod tests {
 
     #[test]
     fn roots_are_held_back_while_values_take_more_than_the_limit() {
-        let mut backlog = Backlog::new(1, 0);
-        backlog.limit_memory(10, 4);
-        for root in 0..3 {
-            backlog.add_root(0, Priority::NORMAL, 0, root);
-        }
+        let mut backlog = limited(3);
         assert_eq!(Some(0), backlog.take(0));
         assert_eq!(Some(1), backlog.take(0), "how large it will be is not known");
         backlog.rest(0);
@@ -319,10 +325,7 @@ mod tests {
 
     #[test]
     fn a_run_whose_values_are_to_be_taken_waits_for_that() {
-        let mut backlog = Backlog::new(1, 0);
-        backlog.limit_memory(10, 2);
-        backlog.add_root(0, Priority::NORMAL, 0, 0);
-        backlog.add_root(0, Priority::NORMAL, 0, 1);
+        let mut backlog = limited(2);
         assert_eq!(Some(0), backlog.take(0));
         backlog.hold(0, 20);
         backlog.rest(0);
@@ -335,11 +338,7 @@ mod tests {
 
     #[test]
     fn a_run_that_has_nothing_else_to_do_takes_roots() {
-        let mut backlog = Backlog::new(1, 0);
-        backlog.limit_memory(10, 5);
-        for root in 0..4 {
-            backlog.add_root(0, Priority::NORMAL, 0, root);
-        }
+        let mut backlog = limited(4);
         assert_eq!(Some(0), backlog.take(0));
         backlog.rest(0);
         backlog.hold(0, 20);

@@ -669,12 +669,7 @@ impl Office {
             let text = "a task can not wait for the end of its own executor; call shutdown(wait=False)";
             return Err(PyRuntimeError::new_err(text));
         }
-        while !self.crew.wait_until_gone(Duration::ZERO) {
-            interpreter::wait_a_slice(py, |limit| {
-                self.crew.wait_until_gone(limit);
-            })?;
-        }
-        Ok(())
+        wait_for(py, |limit| self.crew.wait_until_gone(limit))
     }
 
     pub fn broken(&self) -> Option<&str> {
@@ -700,6 +695,16 @@ impl Office {
             log_escaped(future.py(), &error);
         }
     }
+}
+
+/// Waits without a limit for something that is waited for with one; a signal ends the wait.
+fn wait_for(py: Python<'_>, wait: impl Fn(Duration) -> bool + Sync) -> PyResult<()> {
+    while !wait(Duration::ZERO) {
+        interpreter::wait_a_slice(py, |limit| {
+            wait(limit);
+        })?;
+    }
+    Ok(())
 }
 
 fn shut_down_meanwhile() -> PyErr {
@@ -786,19 +791,11 @@ pub fn finish_executors(py: Python<'_>) -> PyResult<()> {
     let (left, kept): (Vec<_>, Vec<_>) =
         all.iter().partition(|office| office.is_abandoned.load(Ordering::Relaxed));
     first = first.and_then(|()| kept.iter().try_for_each(|office| office.wait_until_gone(py)));
-    for office in left.iter().filter(|office| office.check_fork().is_ok()) {
-        while !office.crew.wait_for_runs(Duration::ZERO) {
-            let wait = |limit| {
-                office.crew.wait_for_runs(limit);
-            };
-            first = first.and(interpreter::wait_a_slice(py, wait));
-            if first.is_err() {
-                break;
-            }
-        }
-    }
+    let left = || left.iter().filter(|office| office.check_fork().is_ok());
+    first = first
+        .and_then(|()| left().try_for_each(|office| wait_for(py, |limit| office.crew.wait_for_runs(limit))));
     let end = Instant::now() + LEFTOVERS;
-    for office in left.iter().filter(|office| office.check_fork().is_ok()) {
+    for office in left() {
         let wait = || office.crew.wait_until_gone(end.saturating_duration_since(Instant::now()));
         interpreter::wait(py, wait);
     }

@@ -29,7 +29,7 @@ use crate::call;
 use crate::compile::Compiled;
 use crate::error::{self, InternalError};
 use crate::executor::Executor;
-use crate::future::{self};
+use crate::future;
 use crate::office::Office;
 use crate::policy::Policy;
 use crate::pool;
@@ -57,8 +57,6 @@ pub struct Governed {
     lane_of: Vec<usize>,
     /// Python is never called under its lock, nor is the office, which looks into it under its own.
     backlog: Mutex<Backlog>,
-    /// Tasks that wait count higher after a while, so the time matters.
-    is_aging: bool,
     /// Targets that have not finished.
     unfinished: AtomicUsize,
     /// All targets have finished, or the run was stopped: no task starts any more.
@@ -120,7 +118,6 @@ impl Governed {
             lanes,
             lane_of,
             backlog: Mutex::new(backlog),
-            is_aging: aging > 0,
             unfinished: AtomicUsize::new(graph.n_targets()),
             over: AtomicBool::new(graph.n_targets() == 0),
             news: Mutex::new(News { failure: None, finished }),
@@ -179,9 +176,10 @@ impl Governed {
         error::repr(&self.job.program.key(py, index))
     }
 
-    /// How long the run has taken, where that matters.
+    /// How long the run has taken, where that matters: tasks that wait count higher after a while.
     fn time(&self) -> Nanos {
-        if self.is_aging { self.began.elapsed().as_nanos() as Nanos } else { 0 }
+        let matters = !self.office.crew.settings().aging.is_zero();
+        if matters { self.began.elapsed().as_nanos() as Nanos } else { 0 }
     }
 
     // ---- What is ready
